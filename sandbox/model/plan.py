@@ -1,0 +1,154 @@
+"""`Plan`: everything the launcher executes for one policy on one host, as bytes and integers.
+
+The launcher decides nothing. A Plan can be encoded (its digest is the SHA-256 of that), printed and compared.
+"""
+
+from __future__ import annotations
+
+from sandbox.model import codec
+from sandbox.model.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VERSION = 1
+
+# kinds of MountOp
+MKDIR = 1  # target, mode
+MKFILE = 2  # target, mode, data
+SYMLINK = 3  # target, data: where it points
+TMPFS = 4  # target, mode, size_bytes, inodes, attrs
+BIND = 5  # source, target, attrs, is_dir
+DEVICE = 6  # source, target, major, minor: verified to be that character device
+PROC = 7  # target
+ATTRS = 8  # target, attrs: set on that one mount
+
+class MountOp(Record):
+    """One step of building the template root. Which fields count depends on `kind` (see the constants).
+
+    Attributes:
+        attrs: MOUNT_ATTR_* bits that are set (mount_setattr(2)), recursively for BIND.
+        optional: a missing source leaves the mount out.
+    """
+
+    kind: int
+    target: bytes
+    source: bytes = b""
+    data: bytes = b""
+    mode: int = 0o755
+    attrs: int = 0
+    size_bytes: int = 0
+    inodes: int = 0
+    is_dir: bool = False
+    major: int = 0
+    minor: int = 0
+
+class IdMaps(Record):
+    """How ids map, in two levels: host ↔ launcher ↔ sandbox.
+
+    Attributes:
+        launcher_uids, launcher_gids: lines (inside, outside, count) of the launcher's own user namespace.
+        newuidmap, newgidmap: absolute paths of the set-uid helpers that write them; b"" = the keeper writes itself.
+        deny_setgroups: setgroups must be given up before the gid map can be written (no privilege at all).
+        first_slot: launcher-side id of the first sandbox's payload; sandbox k gets first_slot + k.
+        slots: how many sandboxes at once have an id of their own; 0 = all share the launcher's id 0.
+        uid, gid: the payload's ids inside.
+    """
+
+    launcher_uids: tuple[tuple[int, int, int], ...]
+    launcher_gids: tuple[tuple[int, int, int], ...]
+    newuidmap: bytes = b""
+    newgidmap: bytes = b""
+    deny_setgroups: bool
+    first_slot: int
+    slots: int
+    uid: int
+    gid: int
+
+class Landlock(Record):
+    """A Landlock ruleset. `rules` are (path inside, access bits). `abi` 0 means none is applied.
+
+    Attributes:
+        abi: the ABI version the bits were chosen for.
+        handled_fs, handled_net, scoped: as in struct landlock_ruleset_attr.
+    """
+
+    abi: int
+    handled_fs: int
+    handled_net: int
+    scoped: int
+    rules: tuple[tuple[bytes, int], ...]
+
+class Filters(Record):
+    """The two compiled seccomp programs (arrays of struct sock_filter, native byte order).
+
+    `main` is loaded by the child just before exec. `notify` is loaded by init (b"" = none); a call it reports that
+    is in `kill` ends the sandbox, any other is answered with EPERM and recorded. `names` are (number, name) of these.
+    """
+
+    main: bytes
+    notify: bytes
+    kill: tuple[int, ...]
+    names: tuple[tuple[int, str], ...]
+
+class Plan(Record):
+    """See the module. Paths are bytes; ids, sizes and flags are ints.
+
+    Attributes:
+        template: mount operations, once per launcher.
+        overlay: every run gets a private writable overlay over the root.
+        tmp, shm: /tmp and /dev/shm are private writable places of the run.
+        scratch_attrs: MOUNT_ATTR_* of them.
+        work: the work directory; `work_attrs` its attributes.
+        proc_pids: procfs shows processes only (subset=pid).
+        masks: (path, is_dir) covered with something empty.
+        readonly: paths bound over themselves read-only.
+        clone_flags: CLONE_NEW* of a run; `time_namespace` is made by unshare.
+        capabilities: numbers that are kept (none in shipped profiles).
+        rlimits: (resource, soft, hard).
+
+        max_notifications: the notify listener is closed after this many reports (calls then answer ENOSYS).
+    """
+
+    version: int = VERSION
+    name: str
+    ids: IdMaps
+    template: tuple[MountOp, ...]
+    overlay: bool
+    tmp: bool
+    shm: bool
+    scratch_attrs: int
+    work: bytes
+    work_attrs: int
+    proc_pids: bool
+    masks: tuple[tuple[bytes, bool], ...]
+    readonly: tuple[bytes, ...]
+    hostname: bytes
+    clone_flags: int
+    time_namespace: bool
+    loopback_up: bool
+    capabilities: tuple[int, ...]
+    filters: Filters
+    landlock: Landlock
+    rlimits: tuple[tuple[int, int, int], ...]
+    cwd: bytes
+    umask: int
+    max_notifications: int = 64
+
+    def encode(self) -> bytes:
+        """The canonical bytes; the digest is taken of these."""
+        return codec.encode(self.as_tuple())
+
+    @classmethod
+    def decode(cls, data: bytes) -> Plan:
+        """The inverse of `encode`. Raises ValueError when the bytes are no plan of this version."""
+        values = codec.decode(data)
+        if not isinstance(values, tuple) or not values or values[0] != VERSION:
+            raise ValueError("not a plan of this version")
+        fields: dict[str, Any] = dict(zip(cls.FIELDS, values, strict=True))
+        fields["ids"] = IdMaps.from_tuple(fields["ids"])
+        fields["template"] = tuple(MountOp.from_tuple(item) for item in fields["template"])
+        fields["filters"] = Filters.from_tuple(fields["filters"])
+        fields["landlock"] = Landlock.from_tuple(fields["landlock"])
+        return cls(**fields)
