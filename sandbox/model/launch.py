@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sandbox.model.record import Record
 
-# messages from the caller to the launcher on the control socket (first item of the tuple)
-LAUNCH = 1
+# messages from the caller on the control socket (first item of the tuple)
+START = 1  # to the keeper: the control groups to remove at the end
+LAUNCH = 2  # to the launcher: present descriptors, request
 # messages from the caller on a lane
 KILL = 10
-RESIZE = 11
 # messages from the launcher to the caller: on the control socket
 HELLO = 20
 READY = 21
@@ -93,7 +93,6 @@ class Ended(Record):
         peak_pids, peak_rss_bytes: highest sampled values in degraded mode, else 0.
         scratch_free_bytes, scratch_free_inodes: of the private tmpfs at the end; -1 unknown.
         denied: (syscall number, times) reported by the notify filter, in order of first appearance.
-        landlock_abi: what was applied.
     """
 
     init_ok: bool

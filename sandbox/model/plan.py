@@ -22,7 +22,7 @@ TMPFS = 4  # target, mode, size_bytes, inodes, attrs
 BIND = 5  # source, target, attrs, is_dir
 DEVICE = 6  # source, target, major, minor: verified to be that character device
 PROC = 7  # target
-ATTRS = 8  # target, attrs: set on that one mount
+COVER = 8  # target, attrs: bound over itself with these attributes
 
 class MountOp(Record):
     """One step of building the template root. Which fields count depends on `kind` (see the constants).
@@ -97,7 +97,8 @@ class Plan(Record):
 
     Attributes:
         template: mount operations, once per launcher.
-        overlay: every run gets a private writable overlay over the root.
+        overlay: every run gets a private writable overlay over the directory bound at /.lower.
+        carried: mount points that are carried into that overlay.
         tmp, shm: /tmp and /dev/shm are private writable places of the run.
         scratch_attrs: MOUNT_ATTR_* of them.
         work: the work directory; `work_attrs` its attributes.
@@ -116,6 +117,7 @@ class Plan(Record):
     ids: IdMaps
     template: tuple[MountOp, ...]
     overlay: bool
+    carried: tuple[bytes, ...]
     tmp: bool
     shm: bool
     scratch_attrs: int

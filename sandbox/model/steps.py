@@ -18,6 +18,7 @@ TEMPLATE_HARDEN = 8
 REQUEST = 20
 CLONE = 21
 RUN_ID_MAP = 22
+COLLECT = 23
 # one run: init
 INIT_CGROUP = 30
 INIT_IDENTITY = 31
@@ -57,3 +58,18 @@ NAMES: dict[int, str] = {
 def name_of(step: int) -> str:
     """The name of a step number, such as "template_mount"."""
     return NAMES.get(step, f"unknown step {step}")
+
+
+class Progress:
+    """Where a launch is now, for the record of a failure."""
+
+    __slots__ = ("index", "step")
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.index = 0
+
+    def at(self, step: int, index: int = 0) -> None:
+        """The next thing that may fail is item `index` of `step`."""
+        self.step = step
+        self.index = index

@@ -1,0 +1,1 @@
+"""The only room with ctypes and raw system calls: one thin typed function for each, errors as OSError."""

@@ -1,0 +1,101 @@
+"""What a process may do: prctl switches, capabilities, rlimits, descriptors, keyring, usage.
+
+Source: prctl(2), capabilities(7), capset(2), prlimit(2), close_range(2), keyctl(2), getrusage(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+
+from sandbox.kernel.libc import call, syscall
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_SECUREBITS = 28
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+# SECBIT_NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, NO_CAP_AMBIENT_RAISE, each with its lock
+SECUREBITS_LOCKED = 0x01 | 0x02 | 0x04 | 0x08 | 0x20 | 0x40 | 0x80
+SECUREBITS_LOCKED_AMBIENT = 0x01 | 0x02 | 0x04 | 0x08 | 0x20
+_CAPABILITY_VERSION_3 = 0x20080522
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+_RUSAGE = struct.Struct("=16q")
+RUSAGE_SELF = 0
+RUSAGE_CHILDREN = -1
+
+
+def prctl(option: int, value: int = 0, third: int = 0) -> int:
+    """prctl(2) with integer arguments."""
+    return call(
+        "prctl", ctypes.c_int(option), ctypes.c_ulong(value), ctypes.c_ulong(third), ctypes.c_ulong(0), ctypes.c_ulong(0)
+    )
+
+
+def drop_capabilities(keep: tuple[int, ...]) -> None:
+    """Leave no capability in any of the five sets but `keep`, and lock the securebits.
+
+    Kept ones are also made ambient, so that a non-root payload has them after exec.
+    """
+    prctl(PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    number = 0
+    while True:
+        try:
+            has = prctl(PR_CAPBSET_READ, number)
+        except OSError:  # EINVAL: past the last capability of this kernel
+            break
+        if has and number not in keep:
+            prctl(PR_CAPBSET_DROP, number)
+        number += 1
+    prctl(PR_SET_SECUREBITS, SECUREBITS_LOCKED_AMBIENT if keep else SECUREBITS_LOCKED)
+    bits = sum(1 << number for number in keep)
+    low, high = bits & 0xFFFFFFFF, bits >> 32
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    syscall("capset", header, struct.pack("=6I", low, low, low, high, high, high))
+    for number in keep:
+        prctl(PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number)
+
+
+def set_rlimit(resource: int, soft: int, hard: int) -> None:
+    """Set one rlimit of this process."""
+    call("prlimit", 0, ctypes.c_int(resource), struct.pack("=QQ", soft, hard), None)
+
+
+def close_from(first: int) -> None:
+    """Close every descriptor from `first` on."""
+    syscall("close_range", ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), ctypes.c_uint(0))
+
+
+def close_all_but(keep: tuple[int, ...]) -> None:
+    """Close every descriptor from 3 on that is not in `keep`."""
+    start = 3
+    for fd in sorted(keep):
+        if fd > start:
+            syscall("close_range", ctypes.c_uint(start), ctypes.c_uint(fd - 1), ctypes.c_uint(0))
+        start = max(start, fd + 1)
+    close_from(start)
+
+
+def new_session_keyring() -> None:
+    """Leave the caller's session keyring for an empty anonymous one.
+
+    A kernel without keyrings answers ENOSYS, which is as good.
+    """
+    try:
+        syscall("keyctl", ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None)
+    except OSError as error:
+        if error.errno != 38:  # ENOSYS
+            raise
+
+
+def usage(who: int) -> tuple[int, int, int]:
+    """(user ns, system ns, largest resident set in bytes) of this process or of its waited-for children."""
+    buffer = ctypes.create_string_buffer(_RUSAGE.size)
+    call("getrusage", ctypes.c_int(who), buffer)
+    fields = _RUSAGE.unpack(buffer.raw)
+    return fields[0] * 1_000_000_000 + fields[1] * 1000, fields[2] * 1_000_000_000 + fields[3] * 1000, fields[4] * 1024
+

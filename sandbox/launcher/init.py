@@ -1,0 +1,221 @@
+"""init: pid 1 of one sandbox. Sets it up, starts the payload, waits for it, reports, ends (and everything with it).
+
+Every step either succeeds or ends the launch: the failure goes to the launcher as (step, index, errno). No words are
+made here, nothing is imported here (the host's files are gone), and no descriptor but the planned ones is open.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+import _signal
+
+from sandbox.kernel import filters, mounts, namespaces, process, terminal
+from sandbox.kernel.libc import AT_FDCWD
+from sandbox.launcher import overlay, payload, scratch, wire
+from sandbox.model import launch, steps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket as Socket
+
+    from sandbox.model.launch import LaunchRequest
+    from sandbox.model.plan import Plan
+
+_ABSENT = (errno.ENOENT,)
+_MASK_FILE = b"/dev/.masked/file"
+_MASK_DIRECTORY = b"/dev/.masked/directory"
+
+
+class Init:
+    """The state of one init. `streams` are stdin, stdout and stderr; `files` is a memfd or -1."""
+
+    def __init__(
+        self, plan: Plan, request: LaunchRequest, status: Socket, streams: tuple[int, int, int], files: int, joins: tuple[int, ...]
+    ) -> None:
+        self.plan = plan
+        self.request = request
+        self.status = status
+        self.streams = streams
+        self.files = files
+        self.joins = joins
+        self.progress = steps.Progress()
+        self.work_fd = -1
+        self.master = -1
+        self.slave = -1
+        self.listener = -1
+
+    def run(self) -> None:
+        """Process: init, from its first instruction to its last. Never returns."""
+        try:
+            self._enter()
+            self._furnish()
+            self._lock()
+            child, exec_pipe, started = self._start()
+            self._await_exec(exec_pipe, started)
+            self._supervise(child)
+        except OSError as error:
+            self._fail(self.progress.step, self.progress.index, error.errno or 0)
+        except BaseException:
+            self._fail(self.progress.step, self.progress.index, 0)
+        finally:
+            os._exit(1)
+
+    def _fail(self, step: int, index: int, number: int) -> None:
+        wire.send(self.status, (launch.FAILED, step, index, number))
+        os._exit(1)
+
+    def _enter(self) -> None:
+        """Wait for the id maps, join the control groups, become the payload's user, make the last namespaces."""
+        at = self.progress.at
+        at(steps.INIT_SESSION)
+        fds = [fd for fd in (*self.streams, self.files, *self.joins, self.status.fileno()) if fd >= 0]
+        process.close_all_but(tuple(fds))
+        process.prctl(process.PR_SET_PDEATHSIG, _signal.SIGKILL)
+        if self.status.recv(8) != b"go":
+            os._exit(1)
+        at(steps.INIT_CGROUP)
+        for index, fd in enumerate(self.joins):
+            at(steps.INIT_CGROUP, index)
+            os.write(fd, b"0")
+            os.close(fd)
+        at(steps.INIT_SESSION)
+        namespaces.write_file("/proc/self/oom_score_adj", b"1000")
+        os.setsid()
+        at(steps.INIT_IDENTITY)
+        ids = self.plan.ids
+        if not ids.deny_setgroups:
+            os.setgroups([])
+        os.setresgid(ids.gid, ids.gid, ids.gid)
+        os.setresuid(ids.uid, ids.uid, ids.uid)
+        process.prctl(process.PR_SET_PDEATHSIG, _signal.SIGKILL)
+        at(steps.INIT_NAMESPACES)
+        extra = namespaces.CLONE_NEWTIME if self.plan.time_namespace else 0
+        namespaces.unshare(namespaces.CLONE_NEWCGROUP | extra)
+
+    def _furnish(self) -> None:
+        """Everything the payload will see: proc, scratch places, masks, name, network, input files, terminal, cwd."""
+        plan, at = self.plan, self.progress.at
+        at(steps.INIT_PROC)
+        options: list[tuple[bytes, bytes | None]] = [(b"hidepid", b"invisible")]
+        if plan.proc_pids:
+            options.append((b"subset", b"pid"))
+        hard = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
+        proc = mounts.new_filesystem(b"proc", tuple(options), hard)
+        if not plan.proc_pids:
+            at(steps.INIT_USERNS_LIMIT)
+            mounts.move_mount(proc, b"/proc")
+            namespaces.write_file("/proc/sys/user/max_user_namespaces", b"0")
+        else:
+            at(steps.INIT_USERNS_LIMIT)
+            namespaces.write_file("/proc/sys/user/max_user_namespaces", b"0")
+            mounts.move_mount(proc, b"/proc")
+        os.close(proc)
+        self.work_fd = scratch.mount_places(plan, self.request, self.progress)
+        at(steps.INIT_HOSTNAME)
+        namespaces.set_hostname(plan.hostname)
+        if plan.loopback_up:
+            at(steps.INIT_LOOPBACK)
+            namespaces.raise_loopback()
+        if self.request.tty:
+            at(steps.INIT_TTY)
+            self._open_terminal()
+        for index, (path, is_directory) in enumerate(plan.masks):
+            at(steps.INIT_MASK, index)
+            _bind_if_there(_MASK_DIRECTORY if is_directory else _MASK_FILE, path, 0)
+        for index, path in enumerate(plan.readonly):
+            at(steps.INIT_READ_ONLY, index)
+            if _bind_if_there(path, path, mounts.MS_REC):
+                mounts.set_attributes(AT_FDCWD, path, mounts.ATTR_RDONLY, recursive=True)
+        if plan.overlay:
+            at(steps.INIT_OVERLAY)
+            overlay.enter(plan, self.progress)
+        if self.files >= 0:
+            at(steps.INIT_FILES)
+            scratch.unpack(self.files, self.work_fd)
+            os.close(self.files)
+        at(steps.INIT_CWD)
+        os.chdir(self.request.cwd)
+        if not os.getcwdb().startswith(b"/"):
+            raise FileNotFoundError(errno.ENOENT, "the working directory is outside")
+
+    def _open_terminal(self) -> None:
+        options = ((b"ptmxmode", b"0666"), (b"mode", b"0620"))
+        tree = mounts.new_filesystem(b"devpts", options, mounts.ATTR_NOSUID | mounts.ATTR_NOEXEC)
+        mounts.move_mount(tree, b"/dev/pts")
+        os.close(tree)
+        rows, columns = self.request.tty
+        self.master, self.slave = terminal.open_pair(b"/dev/pts/ptmx", rows, columns)
+
+    def _lock(self) -> None:
+        """Give up everything that could undo the above. Order: rights, then Landlock, then the filters."""
+        plan, at = self.plan, self.progress.at
+        at(steps.INIT_CAPABILITIES)
+        process.drop_capabilities(plan.capabilities)
+        at(steps.INIT_NO_NEW_PRIVS)
+        process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
+        process.prctl(process.PR_SET_DUMPABLE, 0)
+        if plan.landlock.abi:
+            at(steps.INIT_LANDLOCK)
+            rules = plan.landlock
+            filters.landlock_restrict(rules.abi, rules.handled_fs, rules.handled_net, rules.scoped, rules.rules)
+        if plan.filters.notify:
+            at(steps.INIT_NOTIFY_FILTER)
+            self.listener = filters.load_filter(plan.filters.notify, listener=True)
+
+    def _start(self) -> tuple[int, int, int]:
+        """Fork the child that becomes the payload: (pid, read end of its failure pipe, time of the fork)."""
+        self.progress.at(steps.INIT_FORK)
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        started = time.monotonic_ns()
+        child = os.fork()
+        if child == 0:
+            payload.become(self.plan, self.request, self.streams, self.slave, writer)
+        os.close(writer)
+        for fd in {*self.streams, self.slave}:
+            if fd >= 0:
+                os.close(fd)
+        return child, reader, started
+
+    def _await_exec(self, exec_pipe: int, started: int) -> None:
+        """End of file means that the program runs; a record means that it does not and why."""
+        record = os.read(exec_pipe, payload.RECORD.size)
+        if record:
+            self._fail(*payload.RECORD.unpack(record))
+        os.close(exec_pipe)
+        cpu = time.clock_gettime_ns(time.CLOCK_PROCESS_CPUTIME_ID)
+        fds = [fd for fd in (self.listener, self.work_fd, self.master) if fd >= 0]
+        flags = (self.listener >= 0, self.work_fd >= 0, self.master >= 0)
+        wire.send(self.status, (launch.STARTED, started, cpu, flags), fds)
+        for fd in fds:
+            if fd != self.work_fd:
+                os.close(fd)
+
+    def _supervise(self, child: int) -> None:
+        """Reap whatever dies; when the payload's main process does, report. Our exit ends all others."""
+        while True:
+            pid, status = os.waitpid(-1, 0)
+            if pid == child:
+                break
+        places = os.fstatvfs(self.work_fd)
+        user, system, _ = process.usage(process.RUSAGE_SELF)
+        payload_user, payload_system, largest = process.usage(process.RUSAGE_CHILDREN)
+        wire.send(
+            self.status,
+            (launch.ENDED, status, user, system, payload_user, payload_system, largest)
+            + (places.f_bfree * places.f_frsize, places.f_ffree),
+        )
+        os._exit(0)
+
+
+def _bind_if_there(source: bytes, target: bytes, flags: int) -> bool:
+    """Bind `source` over `target`; a target that this kernel does not have needs no cover."""
+    try:
+        mounts.mount(source, target, None, mounts.MS_BIND | flags)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return False
+        raise
+    return True

@@ -1,0 +1,177 @@
+"""The keeper: the one process of a launcher that stays in the host's namespaces.
+
+It clones the launcher proper (pid 1 of its own user, mount and pid namespaces), writes its id maps, waits until it is
+dead, which means that every sandbox is dead too, and removes the control groups that were left. It holds no descriptor
+that could keep anything alive: if it is killed, the launcher dies with it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+
+import _signal
+import _socket
+
+from sandbox.kernel import namespaces, process
+from sandbox.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
+from sandbox.launcher import loop, template, wire
+from sandbox.model import launch, steps
+from sandbox.model.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket as Socket
+
+    from sandbox.model.plan import IdMaps
+
+_REMOVE_SECONDS = 5.0
+
+
+def main(control_fd: int, plan_fd: int, caller_pidfd: int) -> None:
+    """Serve one caller, then exit. Process: the keeper (and, after the clone, the launcher)."""
+    _occupy_standard_streams()
+    _reset_signals()
+    os.umask(0o077)
+    control = _socket.socket(fileno=control_fd)
+    os.set_inheritable(control_fd, False)
+    process.close_all_but((control_fd, plan_fd, caller_pidfd))
+    plan = Plan.decode(wire.read_memory_file(plan_fd))
+    os.close(plan_fd)
+    gc.disable()
+    gc.freeze()
+    ours, theirs = wire.pair()
+    try:
+        pid, pidfd = namespaces.clone(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID)
+    except OSError as error:
+        _refuse(control, steps.TEMPLATE_NAMESPACES, error)
+    if pid == 0:
+        ours.close()
+        _launcher(plan, control, theirs, caller_pidfd)
+    theirs.close()
+    os.close(caller_pidfd)
+    directories = _introduce(plan, control, ours, pid)
+    control.close()
+    os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    _remove_groups(directories)
+    os._exit(0)
+
+
+def _introduce(plan: Plan, control: Socket, launcher: Socket, pid: int) -> tuple[bytes, ...]:
+    """Tell the caller the launcher's pid, wait until it is in its control group, write its maps, let it go on."""
+    try:
+        wire.send(control, (launch.HELLO, pid))
+        answer = wire.receive(control)
+    except (OSError, wire.WireError):
+        answer = None
+    if answer is None:  # the caller is gone: ending here ends the launcher
+        os._exit(1)
+    directories: tuple[bytes, ...] = answer[0][1]
+    try:
+        _write_maps(plan.ids, pid)
+        launcher.send(b"go")
+    except OSError as error:
+        _refuse(control, steps.TEMPLATE_ID_MAP, error)
+    launcher.close()
+    return directories
+
+
+def _launcher(plan: Plan, control: Socket, keeper: Socket, caller_pidfd: int) -> None:
+    """Process: the launcher, from its first instruction to its last."""
+    progress = steps.Progress()
+    progress.step = steps.TEMPLATE_ID_MAP
+    try:
+        process.prctl(process.PR_SET_PDEATHSIG, _signal.SIGKILL)
+        if keeper.recv(8) != b"go":
+            os._exit(1)
+        keeper.close()
+        template.build(plan, progress)
+        wire.send(control, (launch.READY,))
+    except OSError as error:
+        _refuse(control, progress.step, error, progress.index)
+    except BaseException:
+        os._exit(1)
+    try:
+        loop.Launcher(plan, control, caller_pidfd).serve()
+    finally:
+        os._exit(0)
+
+
+def _refuse(control: Socket, step: int, error: OSError, index: int = 0) -> None:
+    """Tell the caller which step failed, and end."""
+    try:
+        wire.send(control, (launch.START_FAILED, step, index, error.errno or 0))
+    except OSError:
+        os._exit(2)  # nobody listens any more
+    os._exit(1)
+
+
+def _write_maps(ids: IdMaps, pid: int) -> None:
+    """Write the launcher's id maps, by ourselves or through newuidmap and newgidmap (user_namespaces(7))."""
+    if ids.newuidmap:
+        _run_helper(ids.newuidmap, pid, ids.launcher_uids)
+        _run_helper(ids.newgidmap, pid, ids.launcher_gids)
+        return
+    if ids.deny_setgroups:
+        namespaces.write_file(f"/proc/{pid}/setgroups", b"deny")
+    namespaces.write_file(f"/proc/{pid}/uid_map", _map_text(ids.launcher_uids))
+    namespaces.write_file(f"/proc/{pid}/gid_map", _map_text(ids.launcher_gids))
+
+
+def _map_text(lines: tuple[tuple[int, int, int], ...]) -> bytes:
+    return b"".join(b"%d %d %d\n" % line for line in lines)
+
+
+def _run_helper(path: bytes, pid: int, lines: tuple[tuple[int, int, int], ...]) -> None:
+    words = [b"%d" % number for line in lines for number in line]
+    helper = os.posix_spawn(path, [path, b"%d" % pid, *words], {})
+    _, status = os.waitpid(helper, 0)
+    if status != 0:
+        raise PermissionError(1, "newuidmap or newgidmap refused")
+
+
+def _occupy_standard_streams() -> None:
+    """0, 1 and 2 are always open, so that no other descriptor can take their place."""
+    null = os.open("/dev/null", os.O_RDWR)
+    while null <= 2:
+        null = os.dup(null)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    os.close(null)
+
+
+def _reset_signals() -> None:
+    """Default actions and an empty mask, whatever the caller had; only SIGPIPE stays ignored until the payload."""
+    for number in range(1, _signal.NSIG):
+        if number not in (_signal.SIGKILL, _signal.SIGSTOP, 32, 33):  # 32 and 33 belong to libc
+            _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+
+
+def _remove_groups(directories: tuple[bytes, ...]) -> None:
+    """Remove the launcher's control groups with the leaves in them; everything in them is dead by now."""
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    for directory in directories:
+        while not _remove_tree(directory) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+
+def _remove_tree(directory: bytes) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for path in below:
+            _remove_tree(path)
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit("start sandbox/launcher/__main__.py instead")

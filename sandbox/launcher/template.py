@@ -1,0 +1,126 @@
+"""The launcher's own root: built once, copied to every sandbox by CLONE_NEWNS.
+
+Order matters: (1) propagation off, so that nothing reaches the host; (2) every source opened before the first mount,
+with the caller's own credentials, so that no mount can redirect a path; (3) mount points made in a tmpfs of our own,
+never inside foreign data; (4) pivot_root, after which no host path exists any more.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import _signal
+
+from sandbox.kernel import mounts, process
+from sandbox.model import plan as plans
+from sandbox.model import steps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sandbox.model.plan import MountOp, Plan
+    from sandbox.model.steps import Progress
+
+_STAGES = (b"/tmp", b"/mnt", b"/run", b"/var/tmp", b"/usr")
+_ROOT_OPTIONS = ((b"size", b"4m"), (b"nr_inodes", b"4096"), (b"mode", b"0755"))
+_HARD = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
+
+
+def build(plan: Plan, progress: Progress) -> None:
+    """Become the root of the new user namespace and build the template root.
+
+    Process: the launcher, after its id maps were written. Raises OSError at `progress`.
+    """
+    progress.at(steps.TEMPLATE_NAMESPACES)
+    if not plan.ids.deny_setgroups:
+        os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    process.prctl(process.PR_SET_PDEATHSIG, _signal.SIGKILL)  # a change of credentials clears it
+    process.prctl(process.PR_SET_DUMPABLE, 1)  # init's id maps cannot be written otherwise
+    process.new_session_keyring()
+    mounts.mount(None, b"/", None, mounts.MS_REC | mounts.MS_PRIVATE)
+    sources = _open_sources(plan.template, progress)
+    progress.at(steps.TEMPLATE_ROOT)
+    root = mounts.new_filesystem(b"tmpfs", _ROOT_OPTIONS, _HARD)
+    stage = _open_first_directory(_STAGES)
+    mounts.move_mount(root, b"", dir_fd=stage)
+    os.fchdir(root)
+    os.umask(0)
+    for index, operation in enumerate(plan.template):
+        progress.at(steps.TEMPLATE_PROC if operation.kind == plans.PROC else steps.TEMPLATE_MOUNT, index)
+        _execute(operation, sources.get(index, -1))
+    progress.at(steps.TEMPLATE_HARDEN)
+    mounts.set_attributes(root, b"", _HARD | mounts.ATTR_RDONLY, recursive=False)
+    progress.at(steps.TEMPLATE_PIVOT)
+    os.fchdir(root)
+    mounts.pivot_root_here()
+    os.umask(0o077)
+    for fd in (root, stage, *sources.values()):
+        os.close(fd)
+
+
+def _open_sources(operations: tuple[MountOp, ...], progress: Progress) -> dict[int, int]:
+    """An O_PATH descriptor for every bind and device, of the planned type; index of the operation to descriptor."""
+    sources = {}
+    for index, operation in enumerate(operations):
+        if operation.kind not in (plans.BIND, plans.DEVICE):
+            continue
+        progress.at(steps.TEMPLATE_SOURCE, index)
+        fd = os.open(operation.source, os.O_PATH | os.O_CLOEXEC)
+        found = os.fstat(fd)
+        if operation.kind == plans.DEVICE:
+            if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(operation.major, operation.minor):
+                raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        elif stat.S_ISDIR(found.st_mode) != operation.is_dir:
+            raise OSError(errno.ENOTDIR if operation.is_dir else errno.EISDIR, "not of the planned type")
+        sources[index] = fd
+    return sources
+
+
+def _open_first_directory(candidates: tuple[bytes, ...]) -> int:
+    """Some existing directory of the host to mount the new root over, inside our own mount namespace."""
+    for path in candidates:
+        try:
+            return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _execute(operation: MountOp, source: int) -> None:
+    """Carry out one operation; targets are relative to the new root, which is the current directory."""
+    target = operation.target.lstrip(b"/")
+    kind = operation.kind
+    if kind == plans.MKDIR:
+        os.mkdir(target, operation.mode)
+    elif kind == plans.MKFILE:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, operation.mode)
+        try:
+            os.write(fd, operation.data)
+        finally:
+            os.close(fd)
+    elif kind == plans.SYMLINK:
+        os.symlink(operation.data, target)
+    elif kind in (plans.BIND, plans.DEVICE):
+        _attach(mounts.open_tree(b"", dir_fd=source), target, operation.attrs)
+    elif kind == plans.PROC:
+        _attach(mounts.new_filesystem(b"proc", (), _HARD | mounts.ATTR_NOEXEC), target, 0)
+    elif kind == plans.TMPFS:
+        options = ((b"size", b"%d" % operation.size_bytes), (b"nr_inodes", b"%d" % operation.inodes))
+        _attach(mounts.new_filesystem(b"tmpfs", (*options, (b"mode", b"%o" % operation.mode)), operation.attrs), target, 0)
+    elif kind == plans.COVER:
+        _attach(mounts.open_tree(target), target, operation.attrs)
+    else:
+        raise OSError(errno.EINVAL, "unknown mount operation")
+
+
+def _attach(tree: int, target: bytes, attributes: int) -> None:
+    """Set attributes on a detached tree, with everything below it, and attach it: it is never visible without them."""
+    try:
+        if attributes:
+            mounts.set_attributes(tree, b"", attributes, recursive=True)
+        mounts.move_mount(tree, target)
+    finally:
+        os.close(tree)

@@ -1,0 +1,95 @@
+"""Policy + host facts → `Plan`. The only place that knows both; the launcher executes what comes out.
+
+Reads the host's file system (which sources exist, what is a link) but changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from sandbox.host.facts import HostFacts
+from sandbox.kernel.namespaces import (
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
+from sandbox.model.plan import Filters, Plan
+from sandbox.model.policy import Policy
+from sandbox.policy import idmaps, landlock, rootfs
+from sandbox.policy.rootfs import HARD, NOEXEC, NOSYMFOLLOW
+
+_RUN_NAMESPACES = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET
+_MEMLOCK_BYTES = 64 * 1024
+_CAPABILITIES = (
+    "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service"
+    " net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace sys_pacct sys_admin"
+    " sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write audit_control setfcap mac_override"
+    " mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore"
+).split()
+
+
+def build_plan(policy: Policy, facts: HostFacts, filters: Filters) -> Plan:
+    """The plan of `policy` on this host.
+
+    Raises ProfileError when a required source is missing or a target cannot be made, UnsupportedHostError when the
+    host lacks what the policy requires.
+    """
+    root = rootfs.build(policy)
+    scratch = 0 if policy.scratch.executable else NOEXEC
+    work = (0 if policy.work.executable else NOEXEC) | (0 if policy.work.follow_symlinks else NOSYMFOLLOW)
+    return Plan(
+        name=policy.name,
+        ids=idmaps.choose(policy.identity, facts),
+        template=root.operations,
+        overlay=root.overlay,
+        carried=root.carried,
+        tmp=policy.scratch.tmp,
+        shm=policy.scratch.shm,
+        scratch_attrs=HARD | scratch,
+        work=os.fsencode(policy.work.path),
+        work_attrs=HARD | work,
+        proc_pids=policy.proc == "pids",
+        masks=tuple((os.fsencode(path), root.is_directory(path)) for path in policy.masked_paths),
+        readonly=tuple(os.fsencode(path) for path in policy.readonly_paths),
+        hostname=policy.identity.hostname.encode(),
+        clone_flags=_RUN_NAMESPACES,
+        time_namespace=policy.namespaces.time,
+        loopback_up=policy.network == "loopback",
+        capabilities=tuple(capability_number(name) for name in policy.capabilities),
+        filters=filters,
+        landlock=landlock.ruleset(policy, root, facts),
+        rlimits=_rlimits(policy),
+        cwd=os.fsencode(policy.cwd),
+        umask=policy.umask,
+    )
+
+
+def capability_number(name: str) -> int:
+    """The number of a capability ("CAP_KILL" or "kill"). Raises ValueError for an unknown one."""
+    return _CAPABILITIES.index(name.lower().removeprefix("cap_"))
+
+
+def _rlimits(policy: Policy) -> tuple[tuple[int, int, int], ...]:
+    """Fixed rlimits of every run, never above what this process has itself (setrlimit(2))."""
+    limits = policy.limits
+    wanted = {
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_STACK: limits.stack_bytes,
+        # 1, not 0: a piped core_pattern ignores 0 but not 1 (core(5))
+        resource.RLIMIT_CORE: 1,
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_MEMLOCK: _MEMLOCK_BYTES,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_NICE: 0,
+        resource.RLIMIT_RTPRIO: 0,
+    }
+    out = []
+    for number, value in wanted.items():
+        hard = resource.getrlimit(number)[1]
+        capped = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        out.append((number, capped, capped))
+    return tuple(out)
