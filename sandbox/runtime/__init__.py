@@ -1,0 +1,1 @@
+"""The caller's side of a run: requests, launchers, pool, sessions, classification."""

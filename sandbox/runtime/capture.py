@@ -1,0 +1,50 @@
+"""What is kept of one output stream: everything up to the limit, else its head and its tail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Capture:
+    """Bounded storage of a stream.
+
+    Attributes:
+        total: bytes seen, also those not kept.
+        exceeded: more than `limit` bytes were seen.
+    """
+
+    __slots__ = ("_callback", "_head", "_tail", "limit", "total")
+
+    def __init__(self, limit: int, callback: Callable[[bytes], object] | None = None) -> None:
+        self.limit = limit
+        self.total = 0
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._callback = callback
+
+    @property
+    def exceeded(self) -> bool:
+        return self.total > self.limit
+
+    def add(self, data: bytes) -> None:
+        """Take the next piece; memory stays below twice the limit and one piece."""
+        self.total += len(data)
+        room = self.limit - len(self._head)
+        self._head += data[:room]
+        rest = data[room:] if room < len(data) else b""
+        if rest:
+            self._tail += rest
+            keep = self.limit // 2
+            if len(self._tail) > 2 * keep + 1:
+                del self._tail[: len(self._tail) - keep]
+        if self._callback is not None:
+            self._callback(data)
+
+    def kept(self) -> bytes:
+        """The bytes to return: at most `limit`; when exceeded, the first and the last half."""
+        if not self.exceeded:
+            return bytes(self._head)
+        keep = self.limit // 2
+        everything = bytes(self._head[: self.limit - keep])
+        tail = (bytes(self._head) + bytes(self._tail))[-keep:] if keep else b""
+        return everything + tail

@@ -1,0 +1,188 @@
+"""A launcher process as its caller holds it: start, handshake, launch, close."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+
+from sandbox import launcher as launcher_package
+from sandbox.launcher import wire
+from sandbox.model import launch, steps
+from sandbox.model.errors import LauncherDied, LaunchError, ProtocolError, SandboxError, UnsupportedHostError
+from sandbox.model.launch import LaunchRequest
+from sandbox.model.plan import Plan
+from sandbox.resources.cgroups import Base, LauncherGroup
+
+START_SECONDS = 30.0
+_MAIN = str(Path(launcher_package.__file__).with_name("__main__.py"))
+_PASSED_ENVIRONMENT = ("LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+_EVERY: weakref.WeakSet[LauncherProcess] = weakref.WeakSet()
+
+
+class LauncherProcess:
+    """One launcher. Runs of all threads go through it; its death ends them all.
+
+    Attributes:
+        group: its control groups, None in degraded mode.
+        alive: False as soon as it was closed or was found dead.
+    """
+
+    def __init__(self, plan: Plan, plan_bytes: bytes, base: Base | None) -> None:
+        self.plan = plan
+        self.group: LauncherGroup | None = None
+        self.alive = True
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+        control, theirs = wire.pair()
+        self._control = socket.socket(fileno=control.detach())
+        self._control.settimeout(START_SECONDS)
+        memfd = wire.memory_file(b"plan", (plan_bytes,))
+        pidfd = os.pidfd_open(os.getpid())
+        passed = [_above_standard(fd) for fd in (theirs.detach(), memfd, pidfd)]
+        try:
+            self._process = _spawn(passed, base.command_prefix if base else ())
+        except OSError as error:
+            self._control.close()
+            raise LaunchError(f"the launcher cannot be started: {error}", step="start", errno=error.errno or 0) from error
+        finally:
+            wire.close_all(passed)
+        _EVERY.add(self)
+        try:
+            self._shake_hands(base)
+        except BaseException:
+            self.close()
+            raise
+        self._control.settimeout(None)
+
+    def _shake_hands(self, base: Base | None) -> None:
+        """HELLO (pid of the launcher) → its control group → START → READY."""
+        pid = int(self._expect(launch.HELLO)[1])
+        if base is not None:
+            self.group = base.open_group(pid)
+        directories = tuple(os.fsencode(path) for path in self.group.cleanup_spec()) if self.group else ()
+        try:
+            wire.send(self._control, (launch.START, directories))
+        except OSError as error:
+            raise LauncherDied("the launcher ended while it was starting", hint="run `sandbox doctor`") from error
+        self._expect(launch.READY)
+
+    def _expect(self, kind: int) -> tuple[int | str | bytes, ...]:
+        try:
+            packet = wire.receive(self._control)
+        except TimeoutError:
+            raise LauncherDied(f"the launcher did not answer within {START_SECONDS:.0f} s") from None
+        except (OSError, wire.WireError) as error:
+            raise ProtocolError(f"the launcher sent something unexpected: {error}") from error
+        if packet is None:
+            raise LauncherDied("the launcher ended while it was starting", hint="run `sandbox doctor` to see what is missing")
+        message, fds = packet
+        wire.close_all(fds)
+        if message[0] == launch.START_FAILED:
+            raise start_error(self.plan, *message[1:4])
+        if message[0] != kind:
+            raise ProtocolError(f"expected message {kind} from the launcher, got {message[0]}")
+        return message
+
+    def launch(self, request: LaunchRequest, present: int, fds: list[int]) -> None:
+        """Send one LAUNCH with its descriptors. Raises LauncherDied."""
+        try:
+            with self._lock:
+                wire.send(self._control, (launch.LAUNCH, present, request.as_tuple()), fds)
+        except OSError as error:
+            self.alive = False
+            raise LauncherDied("the launcher is gone", hint="try again: a new one is started") from error
+
+    @property
+    def pid(self) -> int:
+        """The keeper's process id."""
+        return self._process.pid
+
+    def died(self) -> bool:
+        """Whether the process has ended (it is reaped then)."""
+        return self._process.poll() is not None
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the launcher with every sandbox in it, and remove its control groups. Safe to call twice."""
+        self.alive = False
+        self._control.close()
+        if self._owner != os.getpid():
+            return
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(timeout)
+        if self.group is not None:
+            self.group.close()
+            self.group = None
+
+    def forget(self) -> None:
+        """In a forked child: drop our copy of the socket; the process belongs to the parent."""
+        self.alive = False
+        with contextlib.suppress(OSError):
+            self._control.close()
+        self._process.returncode = 0  # never waited for here
+
+
+def start_error(plan: Plan, step: int, index: int, number: int) -> SandboxError:
+    """The exception for a failed start, in words."""
+    name = steps.name_of(step)
+    if step in (steps.TEMPLATE_NAMESPACES, steps.TEMPLATE_ID_MAP, steps.TEMPLATE_PROC):
+        from sandbox.host.doctor import unsupported  # only needed on this path, and it looks around the host
+
+        feature = {
+            steps.TEMPLATE_NAMESPACES: "userns",
+            steps.TEMPLATE_ID_MAP: "newuidmap" if plan.ids.newuidmap else "userns",
+            steps.TEMPLATE_PROC: "procfs",
+        }[step]
+        return unsupported(feature, number)
+    path = ""
+    if step in (steps.TEMPLATE_SOURCE, steps.TEMPLATE_MOUNT) and index < len(plan.template):
+        operation = plan.template[index]
+        path = os.fsdecode(operation.source or operation.target)
+    hint = "check that it exists and that you may read it" if step == steps.TEMPLATE_SOURCE else "run `sandbox doctor`"
+    return LaunchError.at(name, index, number, path, hint)
+
+
+def _spawn(fds: list[int], prefix: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    if not sys.executable:
+        raise UnsupportedHostError(
+            "python", "sys.executable is empty, so no launcher can be started", "run under an ordinary python3 executable"
+        )
+    command = [*prefix, sys.executable, "-I", "-S", "-B", _MAIN, *(str(fd) for fd in fds)]
+    return subprocess.Popen(
+        command,
+        pass_fds=fds,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+        env={name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ},
+    )
+
+
+def _above_standard(fd: int) -> int:
+    """The descriptor, moved above 2 when the caller had its standard streams closed."""
+    if fd > 2:
+        return fd
+    import fcntl
+
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
+
+
+def _after_fork() -> None:
+    for process in list(_EVERY):
+        process.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,108 @@
+"""Engines by policy: compiling a profile once, keeping launchers warm, ending them with the process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from sandbox.host.facts import gather
+from sandbox.model.errors import CgroupError, UnsupportedHostError
+from sandbox.model.policy import Policy
+from sandbox.policy.plan import build_plan
+from sandbox.policy.seccomp.compile import compile_policy
+from sandbox.resources.cgroups import Base, find_base
+from sandbox.runtime.engine import Engine
+from sandbox.runtime.report import degraded
+from sandbox.runtime.slots import default_capacity
+
+MAX_WARM = 8
+
+_lock = threading.Lock()
+_base: Base | None = None
+_base_error: Exception | None = None
+_base_known = False
+
+
+def make_engine(policy: Policy, *, allow_degraded: bool, capacity: int | None) -> Engine:
+    """Plan the policy for this host. Raises UnsupportedHostError where a control is missing and not given up."""
+    facts = gather()
+    base = _find_base(policy, allow_degraded=allow_degraded)
+    plan = build_plan(policy, facts, compile_policy(policy.seccomp, facts.arch))
+    return Engine(policy, plan, base, capacity or default_capacity())
+
+
+def _find_base(policy: Policy, *, allow_degraded: bool) -> Base | None:
+    global _base, _base_error, _base_known
+    with _lock:
+        if not _base_known:
+            try:
+                _base = find_base()
+            except (UnsupportedHostError, CgroupError) as error:
+                _base_error = error
+            _base_known = True
+    may_degrade = allow_degraded or policy.cgroup.requirement == "best_effort"
+    if _base is None:
+        if may_degrade:
+            return None
+        if _base_error is not None:
+            raise _base_error
+    missing = degraded(policy, _base)
+    if missing and not may_degrade:
+        raise UnsupportedHostError(
+            f"cgroup.{missing[0].control}",
+            f"the profile limits {missing[0].control}, but {missing[0].consequence}",
+            "delegate the controller (see `sandbox doctor`), or allow weaker controls with allow_degraded",
+        )
+    return _base
+
+
+class Registry:
+    """At most MAX_WARM engines that nobody owns, least recently used first out."""
+
+    def __init__(self) -> None:
+        self._engines: OrderedDict[Any, Engine] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, make: Callable[[], Engine]) -> Engine:
+        """The engine of `key`, made when there is none."""
+        with self._lock:
+            engine = self._engines.get(key)
+            if engine is None:
+                engine = self._engines[key] = make()
+            self._engines.move_to_end(key)
+            idle = [name for name, other in self._engines.items() if other is not engine and other.slots.busy == 0]
+            surplus = [self._engines.pop(name) for name in idle[: max(0, len(self._engines) - MAX_WARM)]]
+        for other in surplus:
+            other.close()
+        return engine
+
+    def close(self) -> None:
+        """End every launcher."""
+        with self._lock:
+            engines = list(self._engines.values())
+            self._engines.clear()
+        for engine in engines:
+            engine.close()
+
+    def forget(self) -> None:
+        """In a forked child: start anew; the launchers belong to the parent."""
+        self._engines = OrderedDict()
+        self._lock = threading.Lock()
+
+
+shared = Registry()
+atexit.register(shared.close)
+
+
+def _after_fork() -> None:
+    global _lock, _base, _base_error, _base_known
+    _lock = threading.Lock()
+    _base, _base_error, _base_known = None, None, False
+    shared.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,349 @@
+"""One run in flight, without a driver: threads and asyncio both wait on `fileno()` and call `advance()`.
+
+A session owns its lane and its ends of the three streams. All of them sit in one epoll object, so a driver watches a
+single descriptor. Nothing here blocks, except an iterator given as stdin.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import time
+import weakref
+from collections.abc import Callable
+
+
+from sandbox.kernel import terminal
+from sandbox.launcher import wire
+from sandbox.model import launch
+from sandbox.model.errors import LauncherDied, ProtocolError
+from sandbox.model.launch import Ended
+from sandbox.runtime.capture import Capture
+from sandbox.runtime.feed import Feed
+
+DRAIN_SECONDS = 0.2
+CANCEL_SECONDS = 1.0
+_PIECE = 65536
+_EVERY: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+class Session:
+    """State of one run on the caller's side.
+
+    Attributes:
+        ended: the launcher's report, None until it is there.
+        failure: (step, index, errno) of a failed launch.
+        collected: memfd with the collected files, -1 for none.
+        canceled: `cancel` was called before the end.
+        error: what the caller's own callback or stdin raised; it ends the run and is raised to the caller.
+    """
+
+    def __init__(
+        self, feed: Feed, out: Capture, err: Capture, *, tty: tuple[int, ...], on_started: Callable[[], object] | None = None
+    ) -> None:
+        self.feed = feed
+        self.out = out
+        self.err = err
+        self.ended: Ended | None = None
+        self.failure: tuple[int, int, int] | None = None
+        self.collected = -1
+        self.canceled = False
+        self.error: BaseException | None = None
+        self.master = -1
+        self._tty = tty
+        self._on_started = on_started
+        self._epoll = select.epoll()
+        self._lane, self.peer_lane = (socket.socket(fileno=end.detach()) for end in wire.pair())
+        self._streams: dict[int, Capture] = {}
+        self._stdin = -1
+        self._pending = memoryview(b"")
+        self._feeding_source = False
+        self.child_fds: tuple[int, ...] = ()
+        self._deadline: float | None = None
+        self._lane_open = True
+        self._open_streams()
+        self._epoll.register(self._lane, select.EPOLLIN)
+        _EVERY.add(self)
+
+    def _open_streams(self) -> None:
+        if self._tty:
+            return
+        stdin_read, stdin_write = os.pipe2(os.O_CLOEXEC)
+        pairs = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+        self.child_fds = (stdin_read, pairs[0][1], pairs[1][1])
+        for (reader, _), capture in zip(pairs, (self.out, self.err), strict=True):
+            self._watch_output(reader, capture)
+        os.set_blocking(stdin_write, False)
+        if self.feed.quick(stdin_write):
+            os.close(stdin_write)
+            return
+        self._stdin = stdin_write
+        self._await_source()
+
+    def _watch_output(self, fd: int, capture: Capture) -> None:
+        os.set_blocking(fd, False)
+        self._streams[fd] = capture
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _await_source(self) -> None:
+        """Wait until there is something to write; a source that epoll cannot watch (a plain file) is always ready."""
+        source = self.feed.source_fd
+        if source >= 0:
+            with contextlib.suppress(PermissionError, FileExistsError):
+                self._epoll.register(source, select.EPOLLIN)
+                self._feeding_source = True
+                return
+        self._watch_stdin()
+
+    def _watch_stdin(self) -> None:
+        mask = select.EPOLLOUT
+        if self._stdin in self._streams:  # a terminal: one descriptor for both directions
+            self._epoll.modify(self._stdin, select.EPOLLIN | mask)
+        else:
+            self._epoll.register(self._stdin, mask)
+
+    def _unwatch_stdin(self) -> None:
+        if self._stdin in self._streams:
+            self._epoll.modify(self._stdin, select.EPOLLIN)
+        else:
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(self._stdin)
+
+    def fileno(self) -> int:
+        """Readable when `advance` has something to do."""
+        return self._epoll.fileno()
+
+    def timeout(self) -> float | None:
+        """Seconds until `advance` must be called in any case; None for never."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def launched(self) -> None:
+        """The LAUNCH was sent: close the descriptors that are the launcher's now."""
+        wire.close_all(self.child_fds)
+        self.child_fds = ()
+        self.peer_lane.close()
+
+    def cancel(self) -> None:
+        """Ask for the end of the run; the result still comes (outcome canceled), within CANCEL_SECONDS."""
+        if self._lane_open and self.ended is None:
+            self.canceled = True
+            self._kill()
+            self._deadline = time.monotonic() + CANCEL_SECONDS
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size of the payload's terminal, if it has one."""
+        if self.master >= 0:
+            terminal.set_size(self.master, rows, columns)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(OSError):  # the launcher is gone: its end of the lane tells so
+            wire.send(self._lane, (launch.KILL,), wait=False)
+
+    @property
+    def done(self) -> bool:
+        """Nothing more will come."""
+        over = self.ended is not None or self.failure is not None or not self._lane_open
+        return over and (not self._streams or self.failure is not None)
+
+    def advance(self) -> bool:
+        """Handle everything that is ready, without waiting. Returns `done`."""
+        for fd, _ in self._epoll.poll(0):
+            if self._lane_open and fd == self._lane.fileno():
+                self._on_lane()
+            elif fd in self._streams:
+                self._on_output(fd)
+                if fd == self._stdin:
+                    self._on_stdin()
+            elif fd == self._stdin:
+                self._on_stdin()
+            elif fd == self.feed.source_fd:
+                self._on_source()
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self._give_up()
+        return self.done
+
+    def _give_up(self) -> None:
+        """Too late: streams that are still open belong to nobody, a lane that does not answer is closed."""
+        for fd in list(self._streams):
+            self._close_stream(fd)
+        if self.ended is None and self.failure is None:
+            self._close_lane()
+
+    def _on_lane(self) -> None:
+        try:
+            packet = wire.receive(self._lane, wait=False)
+        except BlockingIOError:
+            return
+        except (OSError, wire.WireError):
+            packet = None
+        if packet is None:
+            self._close_lane()
+            return
+        message, fds = packet
+        if message[0] == launch.STARTED:
+            if fds:
+                self._on_master(fds.pop(0))
+            if self._on_started is not None:
+                self._on_started()
+        elif message[0] == launch.ENDED:
+            self.ended = Ended.from_tuple(message[1])
+            self.collected = fds.pop(0) if fds else -1
+            self._deadline = time.monotonic() + DRAIN_SECONDS
+            self._close_stdin()
+        elif message[0] == launch.FAILED:
+            self.failure = (message[1], message[2], message[3])
+        wire.close_all(fds)
+
+    def _on_master(self, master: int) -> None:
+        self.master = master
+        self._watch_output(master, self.out)
+        self._stdin = master
+        self._await_source()
+
+    def _on_output(self, fd: int) -> None:
+        capture = self._streams[fd]
+        try:
+            data = os.read(fd, _PIECE)
+        except BlockingIOError:
+            return
+        except OSError:  # EIO: the last process with the terminal is gone
+            data = b""
+        if not data:
+            self._close_stream(fd)
+            return
+        before = capture.exceeded
+        try:
+            capture.add(data)
+        except Exception as error:  # the caller's callback: its error is raised from wait()
+            self.error = error
+            self.cancel()
+        if capture.exceeded and not before:
+            self._kill()
+
+    def _close_stream(self, fd: int) -> None:
+        del self._streams[fd]
+        self._epoll.unregister(fd)
+        if fd == self._stdin:
+            self._stdin = -1
+        if fd == self.master:
+            self.master = -1
+        os.close(fd)
+
+    def _on_source(self) -> None:
+        self._epoll.unregister(self.feed.source_fd)
+        self._feeding_source = False
+        if self._stdin >= 0:
+            self._watch_stdin()
+
+    def _on_stdin(self) -> None:
+        """Write what is pending, fetch the next piece, or end."""
+        if self._feeding_source or self._stdin < 0:
+            return
+        try:
+            if not self._pending:
+                piece = self.feed.next_piece()
+                if not piece:
+                    self._close_stdin()
+                    return
+                self._pending = memoryview(piece)
+            self._pending = self._pending[os.write(self._stdin, self._pending) :]
+        except BlockingIOError:
+            return
+        except OSError:  # EPIPE: the payload does not want any more
+            self._close_stdin()
+            return
+        except Exception as error:  # the caller's iterator: its error is raised from wait()
+            self.error = error
+            self._close_stdin()
+            self.cancel()
+            return
+        if not self._pending and self.feed.source_fd >= 0:
+            self._unwatch_stdin()
+            self._await_source()
+
+    def _close_stdin(self) -> None:
+        if self._feeding_source:
+            self._epoll.unregister(self.feed.source_fd)
+            self._feeding_source = False
+        if self._stdin < 0:
+            return
+        self._unwatch_stdin()
+        if self._stdin != self.master:
+            os.close(self._stdin)
+        self._stdin = -1
+
+    def _close_lane(self) -> None:
+        if self._lane_open:
+            self._lane_open = False
+            self._epoll.unregister(self._lane)
+            self._lane.close()
+            self._deadline = time.monotonic() + DRAIN_SECONDS
+
+    def check(self) -> None:
+        """Raise what is no result: a caller's own error, a dead launcher."""
+        if self.error is not None:
+            raise self.error
+        if self.ended is None and self.failure is None:
+            if self.canceled:
+                raise LauncherDied("the launcher did not answer a cancel in time; the sandbox was dropped with its lane")
+            raise LauncherDied("the launcher ended during the run; every sandbox in it was killed", hint="try again")
+
+    def close(self) -> None:
+        """Let go of everything. The launcher kills a sandbox whose lane is closed."""
+        self._close_stdin()
+        for fd in list(self._streams):
+            self._close_stream(fd)
+        self._close_lane()
+        self.launched()
+        if self.collected >= 0:
+            os.close(self.collected)
+            self.collected = -1
+        self._epoll.close()
+
+    def forget(self) -> None:
+        """In a forked child: close our copies, so that the parent's pipes and lanes end when it says so."""
+        fds = {*self._streams, self._stdin, self.collected, *self.child_fds}
+        wire.close_all([fd for fd in fds if fd >= 0])
+        self._streams.clear()
+        self._stdin = self.collected = self.master = -1
+        self.child_fds = ()
+        self._lane_open = False
+        self._lane.close()
+        self.peer_lane.close()
+        self._epoll.close()
+
+
+def unpack_collected(memfd: int) -> tuple[list[tuple[str, int, bytes]], list[tuple[str, str]]]:
+    """((name, mode, content)…, (name, reason it was refused)…) of a collection. Raises ProtocolError."""
+    try:
+        entries, refused, offset = wire.read_index(memfd)
+        files = []
+        for name, mode, size in entries:
+            files.append((os.fsdecode(name), int(mode), _pread(memfd, size, offset)))
+            offset += size
+        return files, [(os.fsdecode(name), str(reason)) for name, reason in refused]
+    except (wire.WireError, ValueError, TypeError) as error:
+        raise ProtocolError(f"the collected files cannot be read: {error}") from error
+
+
+def _pread(fd: int, size: int, offset: int) -> bytes:
+    parts: list[bytes] = []
+    while size > 0:
+        part = os.pread(fd, size, offset)
+        if not part:
+            break
+        parts.append(part)
+        size -= len(part)
+        offset += len(part)
+    return b"".join(parts)
+
+
+def _after_fork() -> None:
+    for session in list(_EVERY):
+        with contextlib.suppress(OSError, ValueError):
+            session.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
