@@ -54,7 +54,7 @@ def classify(facts: Facts) -> tuple[Outcome, ExitStatus, tuple[Evidence, ...]]:
     ended = facts.ended
     status = exit_status(ended.status)
     if ended.killed_by != launch.NOT_KILLED and not ended.init_ok:
-        status = Signaled(signal.SIGKILL)
+        status = Signaled(int(signal.SIGKILL))
     evidence = [*facts.counters, *_denials(facts)]
     clean = status == Exited(0)
     for outcome, found in _limit_findings(facts, status, clean=clean):
