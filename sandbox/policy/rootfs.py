@@ -72,9 +72,9 @@ def build(policy: Policy) -> Root:
     """The operations for `policy`. Raises ProfileError for a source or target that cannot be used."""
     root = Root(overlay=policy.rootfs.kind == "directory" and policy.rootfs.writable)
     wanted = list(policy.mounts)
-    if policy.rootfs.kind == "directory" and not root.overlay:
-        wanted = _entries_of(policy.rootfs.source, policy, {mount.target for mount in wanted}) + wanted
     links: list[tuple[str, str]] = []
+    if policy.rootfs.kind == "directory" and not root.overlay:
+        wanted = _entries_of(policy.rootfs.source, policy, links) + wanted
     for mount in sorted(wanted, key=lambda item: item.target.count("/")):
         _add(mount, policy, root, links)
     root.places.sort(key=lambda place: place.target)
@@ -132,8 +132,12 @@ def _add(mount: Mount, policy: Policy, root: Root, links: list[tuple[str, str]])
     )
 
 
-def _entries_of(source: str, policy: Policy, taken: set[str]) -> list[Mount]:
-    """A root directory as one mount for each of its entries, so that our own /proc, /dev… never land in it."""
+def _entries_of(source: str, policy: Policy, links: list[tuple[str, str]]) -> list[Mount]:
+    """A root directory as one mount for each of its entries, so that our own /proc, /dev… never land in it.
+
+    Its links are copied into `links` as they are: what they point to is looked up inside, never on the host.
+    """
+    taken = {mount.target for mount in policy.mounts}
     try:
         entries = sorted(os.scandir(source), key=lambda entry: entry.name)
     except OSError as error:
@@ -143,6 +147,9 @@ def _entries_of(source: str, policy: Policy, taken: set[str]) -> list[Mount]:
     for entry in entries:
         target = "/" + entry.name
         if entry.name in ours or target in taken:
+            continue
+        if entry.is_symlink():
+            links.append((target, os.readlink(entry.path)))
             continue
         out.append(
             Mount(
