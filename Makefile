@@ -1,0 +1,45 @@
+# Every target sets up first; a second set-up is a check of 0.2 s.
+PY := .venv/bin/python
+PYTEST_WORKERS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: setup run test test-user check format test-vm bench clean
+
+setup:
+	@scripts/setup
+
+run: setup
+	@scripts/demo
+
+# Everything: as root also the integration tests as an ordinary user, first, so that the last line is pytest's summary.
+test:
+	@scripts/setup --tests
+	@scripts/test -n $(PYTEST_WORKERS)
+
+# As root: only the part that runs as an ordinary user.
+test-user:
+	@scripts/setup --tests
+	@scripts/as-user -n $(PYTEST_WORKERS) tests/integration
+
+check: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+	$(PY) -m pytest -q -p no:cacheprovider tests/unit/project
+
+format: setup
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+# Needs root once, to build the image; qemu, no hardware virtualisation.
+test-vm: setup
+	@tests/vm/run
+
+bench: setup
+	@$(PY) benchmarks/launch.py
+
+clean:
+	rm -rf .venv build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache sandbox.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
