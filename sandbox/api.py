@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from sandbox.model.errors import RequestError
 from sandbox.model.limits import Limits
@@ -22,8 +22,8 @@ from sandbox.runtime.engine import Active, Engine, Job
 from sandbox.runtime.registry import make_engine, shared
 from sandbox.runtime.request import FileContent, Word
 
-AnyProfile = str | Profile
-AnyLimits = Mapping[str, str | int] | Limits | None
+AnyProfile: TypeAlias = str | Profile
+AnyLimits: TypeAlias = Mapping[str, str | int] | Limits | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +319,7 @@ def run(
         queue_timeout: seconds to wait for a free slot; None waits as long as it takes.
         on_stdout, on_stderr: called with each piece of output as it comes.
         tty: (rows, columns) gives the payload a private terminal; its output comes as stdout.
+        **options: the arguments from `stdin` on; `Sandbox.start` has their types.
 
     Raises SandboxError (RequestError, ProfileError, PolicyError, UnsupportedHostError, CapacityError, LaunchError…).
     """
@@ -350,9 +351,7 @@ async def arun(
 def _shared_engine(profile: AnyProfile, mounts: Sequence[Mount], *, allow_degraded: bool) -> tuple[Profile, Engine]:
     chosen = _profile(profile, mounts)
     policy = chosen.policy
-    engine = shared.get(
-        (policy, allow_degraded), lambda: make_engine(policy, allow_degraded=allow_degraded, capacity=None)
-    )
+    engine = shared.get((policy, allow_degraded), lambda: make_engine(policy, allow_degraded=allow_degraded, capacity=None))
     return chosen, engine
 
 

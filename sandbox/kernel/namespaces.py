@@ -38,9 +38,7 @@ def clone(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     pidfd = ctypes.c_int(-1)
     if cgroup_fd >= 0:
         flags |= CLONE_INTO_CGROUP
-    packed = _CLONE_ARGS.pack(
-        flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd if cgroup_fd >= 0 else 0
-    )
+    packed = _CLONE_ARGS.pack(flags | CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
     pid = syscall("clone3", packed, ctypes.c_size_t(len(packed)))
     return pid, pidfd.value if pid else -1
 

@@ -31,9 +31,7 @@ RUSAGE_CHILDREN = -1
 
 def prctl(option: int, value: int = 0, third: int = 0) -> int:
     """prctl(2) with integer arguments."""
-    return call(
-        "prctl", ctypes.c_int(option), ctypes.c_ulong(value), ctypes.c_ulong(third), ctypes.c_ulong(0), ctypes.c_ulong(0)
-    )
+    return call("prctl", ctypes.c_int(option), ctypes.c_ulong(value), ctypes.c_ulong(third), ctypes.c_ulong(0), ctypes.c_ulong(0))
 
 
 def drop_capabilities(keep: tuple[int, ...]) -> None:
@@ -98,4 +96,3 @@ def usage(who: int) -> tuple[int, int, int]:
     call("getrusage", ctypes.c_int(who), buffer)
     fields = _RUSAGE.unpack(buffer.raw)
     return fields[0] * 1_000_000_000 + fields[1] * 1000, fields[2] * 1_000_000_000 + fields[3] * 1000, fields[4] * 1024
-

@@ -6,11 +6,10 @@ made here, nothing is imported here (the host's files are gone), and no descript
 
 from __future__ import annotations
 
+import _signal
 import errno
 import os
 import time
-
-import _signal
 
 from sandbox.kernel import filters, mounts, namespaces, process, terminal
 from sandbox.kernel.libc import AT_FDCWD
@@ -33,7 +32,13 @@ class Init:
     """The state of one init. `streams` are stdin, stdout and stderr; `files` is a memfd or -1."""
 
     def __init__(
-        self, plan: Plan, request: LaunchRequest, status: Socket, streams: tuple[int, int, int], files: int, joins: tuple[int, ...]
+        self,
+        plan: Plan,
+        request: LaunchRequest,
+        status: Socket,
+        streams: tuple[int, int, int],
+        files: int,
+        joins: tuple[int, ...],
     ) -> None:
         self.plan = plan
         self.request = request
@@ -204,8 +209,17 @@ class Init:
         payload_user, payload_system, largest = process.usage(process.RUSAGE_CHILDREN)
         wire.send(
             self.status,
-            (launch.ENDED, status, user, system, payload_user, payload_system, largest)
-            + (places.f_bfree * places.f_frsize, places.f_ffree),
+            (
+                launch.ENDED,
+                status,
+                user,
+                system,
+                payload_user,
+                payload_system,
+                largest,
+                places.f_bfree * places.f_frsize,
+                places.f_ffree,
+            ),
         )
         os._exit(0)
 

@@ -7,13 +7,12 @@ that could keep anything alive: if it is killed, the launcher dies with it.
 
 from __future__ import annotations
 
+import _signal
+import _socket
 import gc
 import os
 import sys
 import time
-
-import _signal
-import _socket
 
 from sandbox.kernel import namespaces, process
 from sandbox.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER

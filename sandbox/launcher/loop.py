@@ -6,12 +6,11 @@ broken lane ends its run, and everything slow (collection) happens in a child.
 
 from __future__ import annotations
 
+import _socket
 import gc
 import os
 import select
 import time
-
-import _socket
 
 from sandbox.kernel import filters, namespaces, process
 from sandbox.launcher import collect, wire
@@ -163,8 +162,8 @@ class Launcher:
             if run.status is not None:
                 self._forget(run.status.fileno())
             return
-        message, fds = packet
-        if message[0] != launch.STARTED:
+        kind, fds = packet
+        if kind != launch.STARTED:
             return
         if run.listener >= 0:
             self._watch(run.listener, _LISTENER, run)

@@ -5,11 +5,10 @@ A failure is a fixed record (step, index, errno) on a close-on-exec pipe; end of
 
 from __future__ import annotations
 
+import _signal
 import errno
 import os
 import struct
-
-import _signal
 
 from sandbox.kernel import filters, process, terminal
 from sandbox.model import steps

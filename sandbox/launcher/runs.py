@@ -12,6 +12,8 @@ from sandbox.model import launch, steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from _socket import socket as Socket
 
     from sandbox.model.launch import LaunchRequest
@@ -30,17 +32,18 @@ class Descriptors:
 
     def __init__(self, present: int, fds: list[int], joins: int) -> None:
         rest = list(fds)
-        for name, bit in (
-            ("lane", launch.FD_LANE),
-            ("stdin", launch.FD_STDIN),
-            ("stdout", launch.FD_STDOUT),
-            ("stderr", launch.FD_STDERR),
-            ("files", launch.FD_FILES),
-            ("cpu", launch.FD_CPU),
-            ("oom", launch.FD_OOM),
-            ("cgroup2", launch.FD_CGROUP2),
-        ):
-            setattr(self, name, rest.pop(0) if (present & bit and rest) else -1)
+
+        def take(bit: int) -> int:
+            return rest.pop(0) if present & bit and rest else -1
+
+        self.lane = take(launch.FD_LANE)
+        self.stdin = take(launch.FD_STDIN)
+        self.stdout = take(launch.FD_STDOUT)
+        self.stderr = take(launch.FD_STDERR)
+        self.files = take(launch.FD_FILES)
+        self.cpu = take(launch.FD_CPU)
+        self.oom = take(launch.FD_OOM)
+        self.cgroup2 = take(launch.FD_CGROUP2)
         self.joins = tuple(rest)
         if len(self.joins) != joins or self.lane < 0:
             raise wire.WireError("a launch came with other descriptors than it says")
@@ -105,8 +108,8 @@ class Run:
             self.killed_value = value
         namespaces.send_signal(self.pidfd, _SIGKILL)
 
-    def on_status(self) -> tuple[tuple[object, ...], list[int]] | None:
-        """Read one report of init; a STARTED is returned with the descriptors that belong to the caller."""
+    def on_status(self) -> tuple[int, list[int]] | None:
+        """Read one report of init: its kind, and with STARTED the descriptors that belong to the caller."""
         if self.status is None:
             return None
         try:
@@ -116,25 +119,24 @@ class Run:
         if packet is None:
             return None
         message, fds = packet
-        if message[0] == launch.FAILED:
+        kind: int = message[0]
+        if kind == launch.STARTED:
+            return kind, self._on_started(message, fds)
+        wire.close_all(fds)
+        if kind == launch.FAILED:
             self.failure = message[1:4]
-            wire.close_all(fds)
-        elif message[0] == launch.ENDED:
-            self.report = message[1:]
-            wire.close_all(fds)
         else:
-            return self._on_started(message, fds)
-        return message, []
+            self.report = message[1:]
+        return kind, []
 
-    def _on_started(self, message: tuple[object, ...], fds: list[int]) -> tuple[tuple[object, ...], list[int]]:
-        _, started, init_cpu, (has_listener, has_work, has_master) = message  # type: ignore[misc]
-        self.started = int(started)  # type: ignore[call-overload]
-        self.init_cpu = int(init_cpu)  # type: ignore[call-overload]
+    def _on_started(self, message: tuple[Any, ...], fds: list[int]) -> list[int]:
+        self.started, self.init_cpu = message[1], message[2]
+        has_listener, has_work, _ = message[3]
         self.listener = fds.pop(0) if has_listener else -1
         self.work_fd = fds.pop(0) if has_work else -1
         self.last_progress = self.started
         self.next_check = self.started
-        return message, fds if has_master else []
+        return fds
 
     def check(self, now: int) -> None:
         """Look at the clocks; kills the sandbox when one has run out, else sets `next_check`."""

@@ -7,11 +7,10 @@ never inside foreign data; (4) pivot_root, after which no host path exists any m
 
 from __future__ import annotations
 
+import _signal
 import errno
 import os
 import stat
-
-import _signal
 
 from sandbox.kernel import mounts, process
 from sandbox.model import plan as plans

@@ -6,19 +6,17 @@ the body, a tuple in the encoding of `sandbox.model.codec` whose first item is t
 
 from __future__ import annotations
 
+import _socket
 import os
 import struct
-
-import _socket
 
 from sandbox.model import codec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket as Socket
     from collections.abc import Sequence
     from typing import Any
-
-    from _socket import socket as Socket
 
 INLINE_BYTES = 32 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024

@@ -24,6 +24,7 @@ DEVICE = 6  # source, target, major, minor: verified to be that character device
 PROC = 7  # target
 COVER = 8  # target, attrs: bound over itself with these attributes
 
+
 class MountOp(Record):
     """One step of building the template root. Which fields count depends on `kind` (see the constants).
 
@@ -43,6 +44,7 @@ class MountOp(Record):
     is_dir: bool = False
     major: int = 0
     minor: int = 0
+
 
 class IdMaps(Record):
     """How ids map, in two levels: host ↔ launcher ↔ sandbox.
@@ -66,6 +68,7 @@ class IdMaps(Record):
     uid: int
     gid: int
 
+
 class Landlock(Record):
     """A Landlock ruleset. `rules` are (path inside, access bits). `abi` 0 means none is applied.
 
@@ -80,6 +83,7 @@ class Landlock(Record):
     scoped: int
     rules: tuple[tuple[bytes, int], ...]
 
+
 class Filters(Record):
     """The two compiled seccomp programs (arrays of struct sock_filter, native byte order).
 
@@ -91,6 +95,7 @@ class Filters(Record):
     notify: bytes
     kill: tuple[int, ...]
     names: tuple[tuple[int, str], ...]
+
 
 class Plan(Record):
     """See the module. Paths are bytes; ids, sizes and flags are ints.

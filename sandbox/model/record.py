@@ -67,7 +67,7 @@ else:
 
         def as_tuple(self):
             """The values in field order; nested records become tuples too."""
-            return tuple(_plain(value) for value in self._values)
+            return tuple(_plain(value) for value in self._values)  # type: ignore[no-untyped-call]
 
         @classmethod
         def from_tuple(cls, values):

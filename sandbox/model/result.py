@@ -32,6 +32,7 @@ class Exited:
     code: int
 
     def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
         return {"code": self.code}
 
 
@@ -50,6 +51,7 @@ class Signaled:
             return f"SIG{self.signal}"
 
     def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
         return {"signal": self.signal, "name": self.name}
 
 
@@ -65,6 +67,7 @@ class Evidence:
     value: int | str
 
     def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
         return {"source": self.source, "key": self.key, "value": self.value}
 
 
@@ -77,6 +80,7 @@ class Degraded:
     consequence: str
 
     def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
         return {"control": self.control, "stand_in": self.stand_in, "consequence": self.consequence}
 
 
@@ -93,6 +97,7 @@ class Usage:
     throttled_ns: int = 0
 
     def to_dict(self) -> dict[str, int]:
+        """The JSON form."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -106,6 +111,7 @@ class Timings:
     teardown_ns: int
 
     def to_dict(self) -> dict[str, int]:
+        """The JSON form."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 

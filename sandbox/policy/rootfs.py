@@ -127,9 +127,7 @@ def _add(mount: Mount, policy: Policy, root: Root, links: list[tuple[str, str]])
             )
     if not stat.S_ISDIR(found.st_mode) and not stat.S_ISREG(found.st_mode):
         raise ProfileError(f"the source {mount.source!r} is neither a file nor a directory", path="mounts")
-    root.places.append(
-        Place(mount.target, mount.source, stat.S_ISDIR(found.st_mode), mount.writable, mount.executable)
-    )
+    root.places.append(Place(mount.target, mount.source, stat.S_ISDIR(found.st_mode), mount.writable, mount.executable))
 
 
 def _entries_of(source: str, policy: Policy, links: list[tuple[str, str]]) -> list[Mount]:
@@ -178,16 +176,14 @@ def _skeleton(policy: Policy, root: Root) -> list[MountOp]:
         )
     operations.append(MountOp(kind=plans.MKFILE, target=b"/dev/.masked/file", mode=0o444))
     operations.append(MountOp(kind=plans.MKDIR, target=b"/dev/.masked/directory", mode=0o555))
-    for mask in (b"/dev/.masked/file", b"/dev/.masked/directory"):
-        operations.append(MountOp(kind=plans.COVER, target=mask, attrs=HARD | NOEXEC | _RDONLY))
+    covers = (b"/dev/.masked/file", b"/dev/.masked/directory")
+    operations += [MountOp(kind=plans.COVER, target=mask, attrs=HARD | NOEXEC | _RDONLY) for mask in covers]
     operations.append(MountOp(kind=plans.PROC, target=b"/proc"))
     if policy.rootfs.kind == "selected" and root.place_of("/etc") is None:
         _directory("/etc", root, operations)
         for name, text in etc_files(policy).items():
             if root.place_of(f"/etc/{name}") is None:
-                operations.append(
-                    MountOp(kind=plans.MKFILE, target=os.fsencode(f"/etc/{name}"), mode=0o444, data=text.encode())
-                )
+                operations.append(MountOp(kind=plans.MKFILE, target=os.fsencode(f"/etc/{name}"), mode=0o444, data=text.encode()))
                 root.made.add(f"/etc/{name}")
     return operations
 
@@ -197,7 +193,9 @@ def etc_files(policy: Policy) -> dict[str, str]:
     uid, gid, name = policy.identity.uid, policy.identity.gid, policy.identity.hostname
     home = dict(policy.environment.values).get("HOME", policy.work.path)
     return {
-        "passwd": f"root:x:0:0:root:/:/bin/sh\nsandbox:x:{uid}:{gid}:sandbox:{home}:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n",
+        "passwd": (
+            f"root:x:0:0:root:/:/bin/sh\nsandbox:x:{uid}:{gid}:sandbox:{home}:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
+        ),
         "group": f"root:x:0:\nsandbox:x:{gid}:\nnogroup:x:65534:\n",
         "hosts": f"127.0.0.1 localhost {name}\n::1 localhost {name}\n",
         "hostname": f"{name}\n",
@@ -215,9 +213,7 @@ def _devices(policy: Policy) -> list[MountOp]:
         operations.append(MountOp(kind=plans.MKFILE, target=path, mode=0o666))
         attrs = mounts.ATTR_NOSUID | NOEXEC
         operations.append(MountOp(kind=plans.DEVICE, source=path, target=path, attrs=attrs, major=major, minor=minor))
-    operations += [
-        MountOp(kind=plans.SYMLINK, target=os.fsencode(f"/dev/{name}"), data=text.encode()) for name, text in _LINKS
-    ]
+    operations += [MountOp(kind=plans.SYMLINK, target=os.fsencode(f"/dev/{name}"), data=text.encode()) for name, text in _LINKS]
     return operations
 
 

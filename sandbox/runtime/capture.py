@@ -10,7 +10,6 @@ class Capture:
 
     Attributes:
         total: bytes seen, also those not kept.
-        exceeded: more than `limit` bytes were seen.
     """
 
     __slots__ = ("_callback", "_head", "_tail", "limit", "total")
@@ -24,6 +23,7 @@ class Capture:
 
     @property
     def exceeded(self) -> bool:
+        """More than `limit` bytes were seen."""
         return self.total > self.limit
 
     def add(self, data: bytes) -> None:

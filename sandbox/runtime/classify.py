@@ -86,11 +86,17 @@ def _limit_findings(facts: Facts, status: ExitStatus, *, clean: bool) -> list[tu
         found.append((Outcome.CPU_TIME, [Evidence("deadline", "cpu_ns", value), Evidence("limits", "cpu_ns", limits.cpu_ns)]))
     if ended.killed_by == launch.BY_WALL:
         found.append(
-            (Outcome.WALL_TIME, [Evidence("deadline", "wall_ns", ended.killed_value), Evidence("limits", "wall_ns", limits.wall_ns)])
+            (
+                Outcome.WALL_TIME,
+                [Evidence("deadline", "wall_ns", ended.killed_value), Evidence("limits", "wall_ns", limits.wall_ns)],
+            )
         )
     if ended.killed_by == launch.BY_IDLE:
         found.append(
-            (Outcome.IDLE_TIME, [Evidence("deadline", "idle_ns", ended.killed_value), Evidence("limits", "idle_ns", limits.idle_ns)])
+            (
+                Outcome.IDLE_TIME,
+                [Evidence("deadline", "idle_ns", ended.killed_value), Evidence("limits", "idle_ns", limits.idle_ns)],
+            )
         )
     if ended.killed_by == launch.BY_SYSCALL:
         name = facts.syscalls.get(ended.killed_value, str(ended.killed_value))

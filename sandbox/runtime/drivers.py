@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import time
 from typing import TYPE_CHECKING
@@ -88,10 +89,8 @@ class Waiter:
         if self._session.advance():
             return True
         self._ready.clear()
-        try:
+        with contextlib.suppress(TimeoutError):  # `advance` looks at the clock
             await asyncio.wait_for(self._ready.wait(), self._session.timeout())
-        except TimeoutError:
-            pass  # `advance` looks at the clock
         return self._session.advance()
 
     def close(self) -> None:

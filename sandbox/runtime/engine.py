@@ -42,7 +42,16 @@ from sandbox.runtime.session import Session, unpack_collected
 from sandbox.runtime.slots import Slots
 
 Callback = Callable[[bytes], object]
-_NOT_EXECUTABLE = (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.ETXTBSY, errno.ELOOP, errno.EPERM, errno.EINVAL, errno.ENAMETOOLONG)
+_NOT_EXECUTABLE = (
+    errno.EACCES,
+    errno.ENOEXEC,
+    errno.EISDIR,
+    errno.ETXTBSY,
+    errno.ELOOP,
+    errno.EPERM,
+    errno.EINVAL,
+    errno.ENAMETOOLONG,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -280,8 +289,7 @@ class Active:
 
 def _wanted(name: str, patterns: tuple[str, ...]) -> bool:
     return any(
-        pattern == "." or name == pattern or name.startswith(pattern + "/") or fnmatch.fnmatchcase(name, pattern)
-        for pattern in patterns
+        pattern in (".", name) or name.startswith(pattern + "/") or fnmatch.fnmatchcase(name, pattern) for pattern in patterns
     )
 
 

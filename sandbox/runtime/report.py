@@ -72,9 +72,15 @@ def degraded(policy: Policy, base: Base | None) -> tuple[Degraded, ...]:
     """The controls that are weaker than the profile asks for."""
     if base is None:
         weaker = [
-            Degraded("memory", "RLIMIT_DATA and sampling every 20 ms", "the total can pass the limit for a moment; kernel memory is free"),
+            Degraded(
+                "memory",
+                "RLIMIT_DATA and sampling every 20 ms",
+                "the total can pass the limit for a moment; kernel memory is free",
+            ),
             Degraded("pids", "RLIMIT_NPROC and sampling", "counted for the user namespace, not for a control group"),
-            Degraded("cpu_time", "sampling every 20 ms and RLIMIT_CPU", "processes that live shorter than a sample may be missed"),
+            Degraded(
+                "cpu_time", "sampling every 20 ms and RLIMIT_CPU", "processes that live shorter than a sample may be missed"
+            ),
         ]
         if policy.limits.cpu_quota_millicpus:
             weaker.append(Degraded("cpu_quota", "nothing", "a run may use every CPU of the host"))

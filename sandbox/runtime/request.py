@@ -182,8 +182,7 @@ def clean_name(name: str, what: str) -> str:
 def _collect_name(name: str) -> str:
     if name == ".":
         return name
-    if name.endswith("/"):
-        name = name[:-1]
+    name = name.removesuffix("/")
     return clean_name(name, "collect")
 
 

@@ -14,7 +14,6 @@ import time
 import weakref
 from collections.abc import Callable
 
-
 from sandbox.kernel import terminal
 from sandbox.launcher import wire
 from sandbox.model import launch
@@ -216,7 +215,7 @@ class Session:
         before = capture.exceeded
         try:
             capture.add(data)
-        except Exception as error:  # the caller's callback: its error is raised from wait()
+        except Exception as error:  # noqa: BLE001 - the caller's callback: its error is raised from wait()
             self.error = error
             self.cancel()
         if capture.exceeded and not before:
@@ -254,7 +253,7 @@ class Session:
         except OSError:  # EPIPE: the payload does not want any more
             self._close_stdin()
             return
-        except Exception as error:  # the caller's iterator: its error is raised from wait()
+        except Exception as error:  # noqa: BLE001 - the caller's iterator: its error is raised from wait()
             self.error = error
             self._close_stdin()
             self.cancel()

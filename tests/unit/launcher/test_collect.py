@@ -104,7 +104,7 @@ def test_an_unreadable_mode_is_named_not_fatal(tmp_path: Path) -> None:
     assert found == {"closed": b"x"} or "closed" in refused
 
 
-@pytest.mark.parametrize("name", ["a", "a/b"])
+@pytest.mark.parametrize("name", ("a", "a/b"))
 def test_a_name_is_taken_once(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)

@@ -47,7 +47,7 @@ def test_end_of_file_is_none() -> None:
     theirs.close()
 
 
-@pytest.mark.parametrize("raw", [b"\2", b"\0", b"\0garbage", b"\1", b"\0" + codec.encode(()), b"\0" + codec.encode((b"kind",))])
+@pytest.mark.parametrize("raw", (b"\2", b"\0", b"\0garbage", b"\1", b"\0" + codec.encode(()), b"\0" + codec.encode((b"kind",))))
 def test_malformed_packets_are_refused(raw: bytes) -> None:
     ours, theirs = pair()
     with ours, theirs:

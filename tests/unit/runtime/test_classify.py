@@ -71,7 +71,7 @@ def facts(end: Ended, **changes: Any) -> Facts:
 
 @pytest.mark.parametrize(
     ("given", "outcome", "status"),
-    [
+    (
         (facts(ended()), Outcome.EXITED, Exited(0)),
         (facts(ended(status=3 << 8)), Outcome.EXITED, Exited(3)),
         (facts(ended(status=11)), Outcome.SIGNALED, Signaled(11)),
@@ -91,12 +91,16 @@ def facts(end: Ended, **changes: Any) -> Facts:
         (facts(ended(status=1 << 8, scratch_free_inodes=0)), Outcome.DISK, Exited(1)),
         (facts(ended(status=0, scratch_free_bytes=0)), Outcome.EXITED, Exited(0)),
         (facts(ended(status=int(signal.SIGXFSZ))), Outcome.DISK, Signaled(25)),
-        (facts(ended(init_ok=False, status=9, killed_by=launch.BY_SYSCALL, killed_value=165)), Outcome.DENIED_SYSCALL, Signaled(9)),
+        (
+            facts(ended(init_ok=False, status=9, killed_by=launch.BY_SYSCALL, killed_value=165)),
+            Outcome.DENIED_SYSCALL,
+            Signaled(9),
+        ),
         (facts(ended(status=int(signal.SIGSYS))), Outcome.DENIED_SYSCALL, Signaled(31)),
         (facts(ended(status=1 << 8, denied=((165, 2),))), Outcome.DENIED_SYSCALL, Exited(1)),
         (facts(ended(status=0, denied=((165, 2),))), Outcome.EXITED, Exited(0)),
         (facts(ended(init_ok=False, status=9, killed_by=launch.BY_CALLER), canceled=True), Outcome.CANCELED, Signaled(9)),
-    ],
+    ),
 )
 def test_each_ending_has_its_own_outcome(given: Facts, outcome: Outcome, status: object) -> None:
     found, exit_status, evidence = classify(given)
@@ -114,7 +118,10 @@ def test_every_combination_gives_exactly_one_outcome_and_never_blames_a_clean_ex
     for killed, status, oom, pids, output in itertools.product(kills, (0, 256, 9, 31), (0, 1), (0, 1), (0, 1)):
         init_ok = killed == launch.NOT_KILLED
         given = facts(
-            ended(killed_by=killed, init_ok=init_ok, status=status), oom=bool(oom), pids_hit=bool(pids), output_exceeded=bool(output)
+            ended(killed_by=killed, init_ok=init_ok, status=status),
+            oom=bool(oom),
+            pids_hit=bool(pids),
+            output_exceeded=bool(output),
         )
         outcome, _, _ = classify(given)
         if init_ok and status == 0 and not output:
