@@ -1,0 +1,96 @@
+"""Fixtures of all tests. The library itself is imported late: the unit tests of one room need no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import leaks, programs
+from tests.support.clock import SLOWNESS
+from tests.support.require import missing, require, required
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "requires(*features): skip, or fail where SANDBOX_REQUIRE says so, without these")
+    required()  # an unknown word in SANDBOX_REQUIRE must not pass
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("requires"):
+        require(*mark.args)
+    if item.get_closest_marker("root"):
+        require("root")
+
+
+def pytest_report_header() -> list[str]:
+    import os
+
+    kind = next((name for name in ("cgroup2", "cgroup1") if missing(name) is None), "none usable (allow_degraded=True)")
+    demanded = ", ".join(sorted(required())) or "nothing"
+    return [f"sandbox: uid {os.getuid()}, control groups: {kind}, slowness {SLOWNESS:g}, SANDBOX_REQUIRE: {demanded}"]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def degraded() -> bool:
+    """Whether this host gives us no control groups, so that runs need allow_degraded=True."""
+    return missing("cgroup") is not None
+
+
+@pytest.fixture(scope="session")
+def probe_program() -> Path:
+    """The probe on the host."""
+    require("gcc")
+    return programs.build()
+
+
+@pytest.fixture(scope="session")
+def probe_mounts(probe_program: Path) -> tuple[Any, ...]:
+    """The mount that makes the probe `/opt/probe` inside."""
+    from sandbox import Mount
+
+    return (
+        Mount(
+            source=str(probe_program),
+            target=programs.INSIDE,
+            writable=False,
+            executable=True,
+            requirement="required",
+            why="the payload of the tests",
+        ),
+    )
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """The test leaves nothing behind: descriptors, processes, control groups, mounts, files."""
+    _close_shared()
+    before = leaks.Traces.take()
+    yield
+    _close_shared()
+    leaks.assert_clean(before)
+
+
+def _close_shared() -> None:
+    from sandbox.runtime.registry import shared
+
+    shared.close()
+
+
+@pytest.fixture(scope="module")
+def box(probe_mounts: tuple[Any, ...], degraded: bool) -> Iterator[Any]:
+    """A warm Sandbox of the `native` profile with the probe at /opt/probe; kept for the tests of one module."""
+    import sandbox
+
+    with sandbox.Sandbox("native", mounts=probe_mounts, allow_degraded=degraded) as made:
+        yield made

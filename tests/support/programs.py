@@ -1,0 +1,35 @@
+"""The probe program, compiled once for each version of its source."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1] / "probes" / "probe.c"
+INSIDE = "/opt/probe"
+
+
+def build(source: Path = SOURCE, *flags: str) -> Path:
+    """The static program of `source`, in a directory that everybody can read. Tests run in parallel: rename at the end.
+
+    SANDBOX_TEST_PROBE names a program that is ready, for machines where a compiler is slow or missing.
+    """
+    ready = os.environ.get("SANDBOX_TEST_PROBE")
+    if ready and source == SOURCE:
+        return Path(ready)
+    key = hashlib.sha256(source.read_bytes() + repr(flags).encode()).hexdigest()[:16]
+    directory = Path(tempfile.gettempdir()) / f"sandbox-probes-{os.getuid()}"
+    directory.mkdir(mode=0o755, exist_ok=True)
+    if directory.stat().st_uid != os.getuid():
+        raise RuntimeError(f"{directory} belongs to somebody else")
+    program = directory / f"{source.stem}-{key}"
+    if not program.exists():
+        scratch = directory / f"{program.name}.{os.getpid()}"
+        command = ["gcc", "-std=gnu11", "-O1", "-Wall", "-static", "-pthread", "-s", *flags, "-o", str(scratch), str(source)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        scratch.chmod(0o755)
+        scratch.rename(program)
+    return program

@@ -1,0 +1,164 @@
+"""What a test needs of the host, in one vocabulary.
+
+`require("cgroup2", "landlock")` skips the test with a reason where the host lacks one of them. A name that stands in
+SANDBOX_REQUIRE (comma-separated) must be there: then its absence is a failure. No test skips in any other way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import pytest
+
+CGROUP = "/sys/fs/cgroup"
+CONTROLLERS = {"memory", "pids"}
+
+
+def require(*features: str) -> None:
+    """Skip (or fail, see SANDBOX_REQUIRE) the calling test unless the host has all `features`."""
+    for feature in features:
+        reason = missing(feature)
+        if reason is None:
+            continue
+        text = f"host lacks {feature}: {reason}"
+        if feature in required():
+            pytest.fail(f"SANDBOX_REQUIRE demands {feature}, but the {text}")
+        pytest.skip(text)
+
+
+def requires(*features: str) -> pytest.MarkDecorator:
+    """`require` as a decorator."""
+    return pytest.mark.requires(*features)
+
+
+def required() -> set[str]:
+    """The features that must be there."""
+    names = {name.strip() for name in os.environ.get("SANDBOX_REQUIRE", "").split(",") if name.strip()}
+    unknown = names - set(_CHECKS)
+    if unknown:
+        raise ValueError(f"SANDBOX_REQUIRE names unknown features: {', '.join(sorted(unknown))}")
+    return names
+
+
+@functools.cache
+def missing(feature: str) -> str | None:
+    """Why the host does not have the feature; None when it has it."""
+    return _CHECKS[feature]()
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _userns() -> str | None:
+    """Another process tries, the way any ordinary program would."""
+    code = (
+        "import ctypes, os, sys; l = ctypes.CDLL(None, use_errno=True); "
+        "r = l.unshare(0x10000000); sys.exit(os.strerror(ctypes.get_errno()) if r else 0)"
+    )
+    tried = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    return tried.stderr.strip() if tried.returncode else None
+
+
+def _seccomp() -> str | None:
+    actions = _read("/proc/sys/kernel/seccomp/actions_avail").split()
+    return None if {"errno", "user_notif"} <= set(actions) else f"the kernel offers only {' '.join(actions) or 'nothing'}"
+
+
+def _landlock() -> str | None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    abi = libc.syscall(444, None, 0, 1)
+    return None if abi >= 1 else os.strerror(ctypes.get_errno())
+
+
+def own_cgroup2() -> str:
+    """The directory of this process's v2 group, "" without a unified hierarchy."""
+    line = next((line for line in _read("/proc/self/cgroup").splitlines() if line.startswith("0::")), "")
+    return CGROUP + line[3:].rstrip("/") if line and os.path.exists(f"{CGROUP}/cgroup.controllers") else ""
+
+
+def _cgroup2() -> str | None:
+    own = own_cgroup2()
+    if not own:
+        return f"{CGROUP} is not a cgroup v2 hierarchy"
+    if os.access(own, os.W_OK) and set(_read(f"{own}/cgroup.controllers").split()) >= CONTROLLERS:
+        return None
+    uid = os.getuid()
+    managed = f"{CGROUP}/user.slice/user-{uid}.slice/user@{uid}.service"
+    offered = set(_read(f"{managed}/cgroup.controllers").split())
+    if os.path.exists(f"/run/user/{uid}/systemd/private") and offered >= CONTROLLERS:
+        return None
+    return f"{own} is not delegated to uid {uid} and there is no systemd user manager that could give a scope"
+
+
+def _cgroup1() -> str | None:
+    if os.path.exists(f"{CGROUP}/cgroup.controllers"):
+        return "the host has cgroup v2 only"
+    if os.getuid():
+        return "cgroup v1 controllers can be used by root only"
+    for line in _read("/proc/self/cgroup").splitlines():
+        _, names, path = line.split(":", 2)
+        if "memory" in names.split(","):
+            here = [f"{CGROUP}/memory{path}", f"{CGROUP}/memory"]
+            return None if any(os.access(place, os.W_OK) for place in here) else "the memory hierarchy is read-only"
+    return "there is no memory controller"
+
+
+def _cgroup() -> str | None:
+    reasons = [_cgroup2(), _cgroup1()]
+    return None if None in reasons else "; ".join(reason for reason in reasons if reason)
+
+
+def _newuidmap() -> str | None:
+    if os.getuid() == 0:
+        return None
+    for tool in ("newuidmap", "newgidmap"):
+        if shutil.which(tool) is None:
+            return f"no {tool} (Debian package uidmap)"
+    import pwd
+
+    names = {pwd.getpwuid(os.getuid()).pw_name, str(os.getuid())}
+    lines = _read("/etc/subuid").splitlines()
+    return None if any(line.split(":")[0] in names for line in lines) else "no line for this user in /etc/subuid"
+
+
+def _tool(name: str) -> Callable[[], str | None]:
+    return lambda: None if shutil.which(name) else f"no {name} on PATH"
+
+
+def _module(name: str) -> Callable[[], str | None]:
+    return lambda: None if find_spec(name) else f"the Python package {name} is not installed"
+
+
+_CHECKS: dict[str, Callable[[], str | None]] = {
+    "userns": _userns,
+    "seccomp": _seccomp,
+    "landlock": _landlock,
+    "cgroup": _cgroup,
+    "cgroup1": _cgroup1,
+    "cgroup2": _cgroup2,
+    "newuidmap": _newuidmap,
+    "root": lambda: None if os.getuid() == 0 else "the tests run as an ordinary user",
+    "user": lambda: None if os.getuid() else "the tests run as root",
+    "gcc": _tool("gcc"),
+    "g++": _tool("g++"),
+    "node": _tool("node"),
+    "javac": _tool("javac"),
+    "bwrap": _tool("bwrap"),
+    "ruff": _module("ruff"),
+    "uvloop": _module("uvloop"),
+    "importlinter": _module("importlinter"),
+    "hatchling": _module("hatchling"),
+    "jsonschema": _module("jsonschema"),
+}
