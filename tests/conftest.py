@@ -48,6 +48,12 @@ def degraded() -> bool:
 
 
 @pytest.fixture(scope="session")
+def run_options(degraded: bool) -> dict[str, Any]:
+    """Keyword arguments that every `sandbox.run` needs on this host."""
+    return {"allow_degraded": True} if degraded else {}
+
+
+@pytest.fixture(scope="session")
 def probe_program() -> Path:
     """The probe on the host."""
     require("gcc")

@@ -75,13 +75,16 @@ static void *spin(void *unused)
     return unused;
 }
 
+/* Grows piece by piece, as a program with a leak does. */
 static int touch(size_t bytes)
 {
-    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return limit_or_other("mmap");
-    for (size_t at = 0; at < bytes; at += 4096)
-        memory[at] = 1;
+    for (size_t done = 0; done < bytes; done += MIB) {
+        char *memory = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            return limit_or_other("mmap");
+        for (size_t at = 0; at < MIB; at += 4096)
+            memory[at] = 1;
+    }
     return 0;
 }
 
