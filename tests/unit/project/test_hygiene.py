@@ -17,7 +17,8 @@ MAX_LINES, MAX_INIT_LINES, MAX_FUNCTION_LINES = 400, 300, 60
 SKIPPED = {"__pycache__", ".git", ".venv", "build", "dist", "out", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 # Compiled into the interpreter, or tiny. `typing`, `dataclasses` or `subprocess` cost more than the start of a launcher.
 LAUNCHER_MODULES = {
-    "__future__", "_signal", "_socket", "ctypes", "errno", "fcntl", "gc", "os", "resource", "select", "stat", "struct", "sys", "time",
+    "__future__", "_signal", "_socket", "ctypes", "errno", "fcntl", "gc", "os", "resource", "select", "stat", "struct", "sys",
+    "time",
 }  # fmt: skip
 
 
