@@ -81,7 +81,7 @@ else:
             return type(self)(**{**dict(zip(self.FIELDS, self._values, strict=True)), **changes})
 
 
-def _plain(value):  # type: ignore[no-untyped-def]
+def _plain(value: Any) -> Any:
     if isinstance(value, Record):
         return value.as_tuple()
     if isinstance(value, tuple):

@@ -1,0 +1,1 @@
+"""What this host offers: facts for the planner, checks for `sandbox doctor`."""

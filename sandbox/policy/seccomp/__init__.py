@@ -1,0 +1,1 @@
+"""System call filters: groups as data, compilation with libseccomp, simulation, listings, OCI exchange."""
