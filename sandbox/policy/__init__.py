@@ -1,0 +1,1 @@
+"""The policy loader: profile files → `Policy` → `Plan`."""

@@ -1,0 +1,104 @@
+"""`Profile`: a profile as callers hold it. Immutable; every change gives a new one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from sandbox.model.errors import PolicyError, RequestError
+from sandbox.model.limits import Limits
+from sandbox.model.policy import Mount, Origin, Policy
+
+if TYPE_CHECKING:
+    from sandbox.policy.load import Layer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Profile:
+    """A resolved profile, perhaps tightened and with further mounts.
+
+    Attributes:
+        policy: what is enforced.
+        granted: targets of mounts that the caller added.
+    """
+
+    policy: Policy
+    granted: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the profile file."""
+        return self.policy.name
+
+    @classmethod
+    def load(cls, name: str) -> Self:
+        """A profile by name (the caller's own, the machine's, then the shipped ones) or by path. Raises ProfileError."""
+        from sandbox.policy import load  # pydantic costs 130 ms
+
+        if not isinstance(name, str):
+            raise RequestError(f"a profile is named by a str, not {type(name).__name__}")
+        return cls._of(load.load_chain(name))
+
+    @classmethod
+    def parse(cls, text: str, name: str = "text") -> Self:
+        """A profile from TOML text. Raises ProfileError."""
+        from sandbox.policy import load
+
+        return cls._of(load.parse_chain(text, name))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], name: str = "dict") -> Self:
+        """A profile from data in the form of the file. Raises ProfileError."""
+        from sandbox.policy import load
+
+        return cls._of(load.dict_chain(data, name))
+
+    @classmethod
+    def _of(cls, layers: Sequence[Layer]) -> Self:
+        from sandbox.policy.resolve import resolve
+
+        return cls(resolve(layers))
+
+    def tightened(self, overrides: Mapping[str, object] | None = None, /, **named: object) -> Self:
+        """A tighter profile: `tightened(memory="64MiB", network="none")` or `tightened({"limits.memory": "64MiB"})`.
+
+        Raises PolicyError when something would be looser.
+        """
+        from sandbox.policy.tighten import tighten
+
+        changes = {**(overrides or {}), **named}
+        origins = {**self.policy.origins, **{key: Origin(file="<override>", line=0) for key in changes}}
+        return dataclasses.replace(self, policy=dataclasses.replace(tighten(self.policy, changes), origins=origins))
+
+    def tightened_limits(self, limits: Mapping[str, Any] | Limits, base: Limits | None = None) -> Limits:
+        """The limits of one run, nowhere above those of the profile (or `base`). Raises PolicyError."""
+        from sandbox.policy.tighten import check_limits, tighten_limits
+
+        outer = base or self.policy.limits
+        if isinstance(limits, Limits):
+            return check_limits(outer, limits)
+        if not isinstance(limits, Mapping):
+            raise PolicyError(f"limits must be a mapping such as {{'memory': '64MiB'}}, not {type(limits).__name__}", path="limits")
+        return tighten_limits(outer, limits)
+
+    def with_mounts(self, mounts: Sequence[Mount]) -> Self:
+        """The profile with further mounts, which the caller grants on his own word. Raises RequestError."""
+        for mount in mounts:
+            for path in (mount.source, mount.target):
+                if not path.startswith("/") or "\0" in path or ".." in path.split("/") or path == "/" == mount.target:
+                    raise RequestError(f"mount {path!r}: must be a clean absolute path", hint="for example /data")
+        targets = {mount.target for mount in mounts}
+        kept = tuple(item for item in self.policy.mounts if item.target not in targets)
+        return dataclasses.replace(
+            self,
+            policy=dataclasses.replace(self.policy, mounts=(*kept, *mounts)),
+            granted=tuple(sorted({*self.granted, *targets})),
+        )
+
+
+def available() -> dict[str, str]:
+    """Every profile that can be named: name → path of its file."""
+    from sandbox.policy import load
+
+    return {name: str(path) for name, path in load.available().items()}

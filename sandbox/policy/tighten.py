@@ -1,0 +1,237 @@
+"""Overrides by the caller. They can only tighten: whatever would allow more is refused, naming both values."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sandbox.model.errors import PolicyError
+from sandbox.model.limits import Limits
+from sandbox.model.policy import Policy, SeccompRule
+from sandbox.policy import units
+from sandbox.policy.resolve import LIMITS
+from sandbox.policy.seccomp import tables
+
+_OFF_IS_ZERO = {"idle_ns", "cpu_quota_millicpus"}
+_PARSERS: Mapping[str, Callable[[object], int]] = {
+    **dict.fromkeys(("cpu", "wall", "idle"), units.duration),
+    **dict.fromkeys(("memory", "output", "scratch", "file_size", "stack", "collect"), units.size),
+    **dict.fromkeys(("pids", "scratch_inodes", "open_files", "collect_files"), units.count),
+    "cpu_quota": units.cpus,
+}
+_SHORT = {"network": "network.mode", "hostname": "identity.hostname", "cwd": "process.cwd", **{name: f"limits.{name}" for name in LIMITS}}
+# key → (field path in Policy, values from tightest to loosest)
+_ORDERED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
+    "network.mode": ("network", ("none", "loopback")),
+    "cgroup.requirement": ("cgroup.requirement", ("required", "best_effort")),
+    "landlock.requirement": ("landlock", ("required", "if_present")),
+    "paths.proc": ("proc", ("pids", "full")),
+    "rootfs.writable": ("rootfs.writable", (False, True)),
+    "scratch.tmp": ("scratch.tmp", (False, True)),
+    "scratch.shm": ("scratch.shm", (False, True)),
+    "scratch.executable": ("scratch.executable", (False, True)),
+    "work.executable": ("work.executable", (False, True)),
+    "work.follow_symlinks": ("work.follow_symlinks", (False, True)),
+    "namespaces.time": ("namespaces.time", (True, False)),
+    "identity.id_map": ("identity.id_map", ("ranges", "auto", "single")),
+}
+_SUBSETS = {
+    "dev.devices": "devices",
+    "capabilities.keep": "capabilities",
+    "seccomp.socket_families": "seccomp.socket_families",
+    "environment.inherit": "environment.inherit",
+}
+_ADDITIONS = {"paths.masked": "masked_paths", "paths.readonly": "readonly_paths"}
+_FREE = {"identity.hostname": "identity.hostname", "process.cwd": "cwd"}
+_DENIALS = {"seccomp.deny": ("errno", errno.EPERM), "seccomp.kill": ("kill", 0)}
+
+
+def known_keys() -> list[str]:
+    """Every key that can be overridden."""
+    other = ["cgroup.cpus", "process.umask", "seccomp.groups", "mounts.read_only", "mounts.remove"]
+    return sorted([*_ORDERED, *_SUBSETS, *_ADDITIONS, *_FREE, *_DENIALS, *other, *(f"limits.{name}" for name in LIMITS)])
+
+
+def tighten(policy: Policy, overrides: Mapping[str, object]) -> Policy:
+    """The policy with `overrides` ("limits.memory" or "memory" → value, also as text). Raises PolicyError."""
+    for given, value in overrides.items():
+        key = _SHORT.get(given, given)
+        if key.startswith("limits."):
+            limits = tighten_limits(policy.limits, {key.removeprefix("limits."): value})
+            policy = dataclasses.replace(policy, limits=limits)
+        else:
+            policy = _override(policy, key, value)
+    return policy
+
+
+def tighten_limits(limits: Limits, overrides: Mapping[str, object]) -> Limits:
+    """Lower limits, by the names of the file ("memory") or of the fields ("memory_bytes"). Raises PolicyError."""
+    by_field = {field: name for name, field in LIMITS.items()}
+    for given, value in overrides.items():
+        name = by_field.get(given, given.removeprefix("limits."))
+        if name not in LIMITS:
+            hint = tables.nearest(name, list(LIMITS)) or f"known limits: {', '.join(LIMITS)}"
+            raise PolicyError(f"there is no limit {given!r}", path=f"limits.{given}", hint=hint)
+        field = LIMITS[name]
+        try:
+            number = units.count(value) if given == field and isinstance(value, int) else _PARSERS[name](value)
+        except ValueError as error:
+            raise PolicyError(str(error), path=f"limits.{name}") from None
+        limits = dataclasses.replace(limits, **{field: _lower(name, field, number, getattr(limits, field))})
+    return limits
+
+
+def check_limits(limits: Limits, wanted: Limits) -> Limits:
+    """`wanted`, if it is nowhere above `limits`. Raises PolicyError."""
+    for name, field in LIMITS.items():
+        _lower(name, field, getattr(wanted, field), getattr(limits, field))
+    return wanted
+
+
+def _lower(name: str, field: str, wanted: int, allowed: int) -> int:
+    path = f"limits.{name}"
+    off = field in _OFF_IS_ZERO
+    if wanted == 0 and not off and not name.startswith("collect"):
+        raise PolicyError("must be more than 0", path=path)
+    if (off and allowed == 0) or (wanted <= allowed and not (off and wanted == 0 < allowed)):
+        return wanted
+    raise PolicyError(
+        f"{wanted} would be more than the profile's {allowed}", path=path, hint="a caller can only tighten; change the profile file"
+    )
+
+
+def _override(policy: Policy, key: str, value: object) -> Policy:
+    if key in _ORDERED:
+        field, order = _ORDERED[key]
+        return _set(policy, field, _ordered(key, _word(value, order, key), _get(policy, field), order))
+    if key in _SUBSETS:
+        names = _names(value)
+        _check_subset(key, names, _get(policy, _SUBSETS[key]))
+        return _set(policy, _SUBSETS[key], names)
+    if key in _ADDITIONS:
+        added = _names(value)
+        if not all(path.startswith("/") and ".." not in path.split("/") for path in added):
+            raise PolicyError(f"must be absolute paths, not {value!r}", path=key)
+        field = _ADDITIONS[key]
+        return _set(policy, field, tuple(dict.fromkeys((*_get(policy, field), *added))))
+    if key in _FREE:
+        return _set(policy, _FREE[key], _free(key, value))
+    if key in _DENIALS:
+        return _deny(policy, key, _names(value))
+    return _other(policy, key, value)
+
+
+def _other(policy: Policy, key: str, value: object) -> Policy:
+    if key == "cgroup.cpus":
+        try:
+            cpus = tuple(sorted({units.count(item) for item in _items(value)}))
+        except ValueError as error:
+            raise PolicyError(str(error), path=key) from None
+        if policy.cgroup.cpus:
+            _check_subset(key, cpus, policy.cgroup.cpus)
+        return _set(policy, "cgroup.cpus", cpus)
+    if key == "process.umask":
+        umask = int(value, 8) if isinstance(value, str) and value.isdigit() else value
+        if not isinstance(umask, int) or isinstance(umask, bool) or umask & policy.umask != policy.umask or umask > 0o777:
+            raise PolicyError(f"{value!r} would leave out bits of the profile's {policy.umask:03o}", path=key)
+        return dataclasses.replace(policy, umask=umask)
+    if key == "seccomp.groups":
+        names = _names(value)
+        present = {rule.group for rule in policy.seccomp.rules if not rule.group.startswith("profile:")}
+        _check_subset(key, names, tuple(sorted(present)))
+        rules = tuple(rule for rule in policy.seccomp.rules if rule.group in names or rule.group.startswith("profile:"))
+        return _set(policy, "seccomp.rules", _only_refusals_of_lost(rules, names, policy.seccomp.rules))
+    if key in ("mounts.read_only", "mounts.remove"):
+        targets = _names(value)
+        _check_subset(key, targets, tuple(mount.target for mount in policy.mounts))
+        if key == "mounts.remove":
+            return dataclasses.replace(policy, mounts=tuple(item for item in policy.mounts if item.target not in targets))
+        mounts = tuple(
+            dataclasses.replace(item, writable=False) if item.target in targets else item for item in policy.mounts
+        )
+        return dataclasses.replace(policy, mounts=mounts)
+    hint = tables.nearest(key, known_keys()) or f"keys: {', '.join(known_keys())}"
+    raise PolicyError("cannot be overridden by a caller", path=key, hint=hint)
+
+
+def _only_refusals_of_lost(
+    rules: tuple[SeccompRule, ...], names: tuple[str, ...], before: tuple[SeccompRule, ...]
+) -> tuple[SeccompRule, ...]:
+    """Taking a group away must never uncover a looser rule of an earlier group for the same system call."""
+    lost = {name for rule in before if rule.group not in names and not rule.group.startswith("profile:") for name in rule.syscalls}
+    kept = []
+    for rule in rules:
+        remaining = tuple(name for name in rule.syscalls if name not in lost or rule.group.startswith("profile:"))
+        if remaining:
+            kept.append(dataclasses.replace(rule, syscalls=remaining))
+    return tuple(kept)
+
+
+def _deny(policy: Policy, key: str, names: tuple[str, ...]) -> Policy:
+    action, number = _DENIALS[key]
+    for name in names:
+        if name not in tables.every_name():
+            raise PolicyError(f"unknown system call {name!r}", path=key, hint=tables.nearest(name, tables.every_name()))
+        if name in ("execve", "exit_group", "write", "brk", "mmap", "munmap"):
+            raise PolicyError(f"{name!r} is needed to start any program", path=key)
+    rule = SeccompRule(syscalls=names, action=action, errno=number, args=(), group=f"override:{key}", why="asked for by the caller")  # type: ignore[arg-type]
+    return _set(policy, "seccomp.rules", (*policy.seccomp.rules, rule))
+
+
+def _ordered(key: str, wanted: object, current: object, order: tuple[Any, ...]) -> object:
+    if order.index(wanted) > order.index(current):
+        raise PolicyError(
+            f"{wanted!r} would be looser than the profile's {current!r}", path=key, hint="a caller can only tighten; change the profile file"
+        )
+    return wanted
+
+
+def _word(value: object, order: tuple[Any, ...], key: str) -> object:
+    if isinstance(order[0], bool) and isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.lower(), value)
+    if isinstance(value, bool) != isinstance(order[0], bool) or value not in order:
+        expected = ", ".join(str(item).lower() if isinstance(item, bool) else repr(item) for item in order)
+        raise PolicyError(f"{value!r} is none of {expected}", path=key, hint=tables.nearest(str(value), [str(item) for item in order]))
+    return value
+
+
+def _free(key: str, value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise PolicyError(f"{value!r} is no text", path=key)
+    if key == "process.cwd" and (not value.startswith("/") or ".." in value.split("/")):
+        raise PolicyError(f"{value!r} must be an absolute path without '..'", path=key)
+    if key == "identity.hostname" and (len(value) > 63 or not value.replace("-", "").replace(".", "").isalnum()):
+        raise PolicyError(f"{value!r} is no host name", path=key)
+    return value
+
+
+def _items(value: object) -> list[object]:
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(str(item) for item in _items(value))
+
+
+def _check_subset(key: str, wanted: tuple[Any, ...], allowed: tuple[Any, ...]) -> None:
+    extra = [item for item in wanted if item not in allowed]
+    if extra:
+        raise PolicyError(f"{extra[0]!r} is not among the profile's {', '.join(map(str, allowed)) or 'none'}", path=key)
+
+
+def _get(policy: Policy, field: str) -> Any:
+    value: Any = policy
+    for part in field.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _set(policy: Policy, field: str, value: object) -> Policy:
+    head, _, rest = field.partition(".")
+    if rest:
+        value = dataclasses.replace(getattr(policy, head), **{rest: value})
+    return dataclasses.replace(policy, **{head: value})

@@ -1,0 +1,72 @@
+"""Sizes and durations as people write them."""
+
+from __future__ import annotations
+
+import re
+
+_SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_DURATIONS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+_FORM = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]+)")
+MAX_BYTES = 1 << 50
+MAX_NS = 30 * 24 * 3600 * 10**9
+
+
+def size(value: object) -> int:
+    """Bytes of "256MiB", "1.5GiB", "4096B" or a plain number of bytes. Raises ValueError that says what was expected."""
+    return _parse(value, _SIZES, MAX_BYTES, "a size such as 256MiB", plain=True)
+
+
+def duration(value: object) -> int:
+    """Nanoseconds of "2s", "500ms", "1.5min". A number without a unit is refused. Raises ValueError."""
+    return _parse(value, _DURATIONS, MAX_NS, "a duration with its unit such as 2s or 500ms", plain=False)
+
+
+def count(value: object) -> int:
+    """A number of things. Raises ValueError."""
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1 << 40:
+        raise ValueError(f"expected a whole number, not {value!r}")
+    return value
+
+
+def cpus(value: object) -> int:
+    """Thousandths of a CPU of 1.5 or "1.5". Raises ValueError."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            raise ValueError(f"expected a number of CPUs such as 1.5, not {value!r}") from None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 4096:
+        raise ValueError(f"expected a number of CPUs such as 1.5, not {value!r}")
+    return round(value * 1000)
+
+
+def _parse(value: object, units: dict[str, int], most: int, expected: str, *, plain: bool) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and (plain or value == 0):
+        number = value
+    elif isinstance(value, str) and (match := _FORM.fullmatch(value.strip())) and match[2] in units:
+        number = round(float(match[1]) * units[match[2]]) if "." in match[1] else int(match[1]) * units[match[2]]
+    elif plain and isinstance(value, str) and value.isdigit():
+        number = int(value)
+    else:
+        raise ValueError(f"expected {expected}, not {value!r} (units: {', '.join(units)})")
+    if not 0 <= number <= most:
+        raise ValueError(f"expected {expected} between 0 and {most}, not {value!r}")
+    return number
+
+
+def size_text(number: int) -> str:
+    """The shortest exact text of a number of bytes."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if number and number % _SIZES[unit] == 0:
+            return f"{number // _SIZES[unit]}{unit}"
+    return f"{number}B"
+
+
+def duration_text(number: int) -> str:
+    """The shortest exact text of a number of nanoseconds."""
+    for unit in ("h", "min", "s", "ms", "us"):
+        if number and number % _DURATIONS[unit] == 0:
+            return f"{number // _DURATIONS[unit]}{unit}"
+    return f"{number}ns"
