@@ -81,11 +81,17 @@ def test_arun_shares_one_launcher(options: dict[str, Any], no_leaks: None) -> No
     shared.close()
 
 
-@pytest.mark.usefixtures("no_leaks")
-def test_uvloop(options: dict[str, Any]) -> None:
+@pytest.fixture
+def uvloop() -> Any:
+    """The module, after a first loop: libuv keeps one pair of pipes for the life of the process."""
     require("uvloop")
-    import uvloop
+    import uvloop as module
 
+    module.new_event_loop().close()
+    return module
+
+
+def test_uvloop(uvloop: Any, no_leaks: None, options: dict[str, Any]) -> None:
     async def main() -> list[Any]:
         async with AsyncSandbox(**options) as box:
             return await asyncio.gather(*(box.run([INSIDE, "args", str(number)]) for number in range(40)))
