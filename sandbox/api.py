@@ -202,7 +202,7 @@ class AsyncRun:
         try:
             while not await self._waiter.step():
                 continue
-            self._stop_watching()
+            self._waiter.close()
             self._result = await asyncio.shield(asyncio.to_thread(self._active.finish))
         finally:
             await self.close()
@@ -218,10 +218,6 @@ class AsyncRun:
         if self._open:
             self._active.session.resize(rows, columns)
 
-    def _stop_watching(self) -> None:
-        if self._waiter is not None:
-            self._waiter.close()
-
     async def close(self) -> None:
         """Kill the run if it has not ended, and give everything back."""
         import asyncio
@@ -229,7 +225,7 @@ class AsyncRun:
         if not self._open:
             return
         self._open = False
-        self._stop_watching()
+        self._waiter.close()
         engine = self._active.engine
         task = asyncio.ensure_future(asyncio.to_thread(self._active.abandon))
         task.add_done_callback(lambda _: engine.slots.release())

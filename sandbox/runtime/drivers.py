@@ -80,6 +80,7 @@ class Waiter:
         self._session = session
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
+        self._watching = True
         self._loop.add_reader(session.fileno(), self._ready.set)
 
     async def step(self) -> bool:
@@ -94,5 +95,7 @@ class Waiter:
         return self._session.advance()
 
     def close(self) -> None:
-        """Stop watching; must come before the session is closed."""
-        self._loop.remove_reader(self._session.fileno())
+        """Stop watching; must come before the session is closed. A second call does nothing."""
+        if self._watching:
+            self._watching = False
+            self._loop.remove_reader(self._session.fileno())

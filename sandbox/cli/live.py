@@ -1,0 +1,126 @@
+"""The caller's own streams and terminal while a run is in flight: output passed on, signals obeyed, raw mode undone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import termios
+import threading
+import tty
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.api import Run
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_DEFAULT_SIZE = (24, 80)
+_STOP = 0
+
+
+def writer(fd: int) -> Callable[[bytes], None]:
+    """A callback that writes bytes to a descriptor, all of them, also when somebody made it non-blocking."""
+
+    def write(data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:
+                select.select([], [fd], [])
+
+    return write
+
+
+def is_open(fd: int) -> bool:
+    """Whether the descriptor is open."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def terminal_size() -> tuple[int, int]:
+    """(rows, columns) of the first of our standard streams that is a terminal."""
+    for fd in (0, 1, 2):
+        try:
+            size = os.get_terminal_size(fd)
+        except OSError:
+            continue
+        if size.lines and size.columns:
+            return size.lines, size.columns
+    return _DEFAULT_SIZE
+
+
+@contextlib.contextmanager
+def raw_terminal(fd: int) -> Iterator[None]:
+    """Every key goes to the payload as it is; the settings come back however this ends."""
+    before = termios.tcgetattr(fd)
+    try:
+        tty.setraw(fd, termios.TCSADRAIN)
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+class Signals:
+    """Passes signals on to a run: INT, TERM and HUP cancel it, WINCH resizes its terminal.
+
+    The interpreter's wakeup descriptor tells a thread of ours, so no code runs at an odd point of the main thread and
+    a main thread that is stuck in a write is served too. A second SIGINT ends the command at once; the kernel then
+    kills the sandbox with it.
+
+    Attributes:
+        ended_by: the first signal that asked for the end, 0 for none.
+    """
+
+    def __init__(self, run: Run, *, resizes: bool, before_exit: Callable[[], None]) -> None:
+        self.ended_by = 0
+        self._run = run
+        self._numbers = (*_ENDING, signal.SIGWINCH) if resizes else _ENDING
+        self._before_exit = before_exit
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._previous: dict[int, object] = {}
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Signals:
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        for number in self._numbers:
+            self._previous[number] = signal.signal(number, _nothing)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(-1)
+        os.write(self._write, bytes([_STOP]))
+        self._thread.join()
+        os.close(self._read)
+        os.close(self._write)
+
+    def _serve(self) -> None:
+        while True:
+            select.select([self._read], [], [])
+            for number in os.read(self._read, 512):
+                if number == _STOP:
+                    return
+                self._obey(number)
+
+    def _obey(self, number: int) -> None:
+        if number == signal.SIGWINCH:
+            with contextlib.suppress(OSError):
+                self._run.resize(*terminal_size())
+        elif number in _ENDING:
+            if self.ended_by:
+                self._before_exit()
+                os._exit(128 + number)
+            self.ended_by = number
+            self._run.cancel()
+
+
+def _nothing(number: int, frame: object) -> None:
+    """A handler must be there for the wakeup descriptor to be written."""

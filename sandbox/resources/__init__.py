@@ -1,0 +1,1 @@
+"""Host resources that the caller's side gives to a run: control groups."""
