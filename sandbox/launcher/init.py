@@ -204,6 +204,7 @@ class Init:
             pid, status = os.waitpid(-1, 0)
             if pid == child:
                 break
+        left_alive = _others_alive()
         places = os.fstatvfs(self.work_fd)
         user, system, _ = process.usage(process.RUSAGE_SELF)
         payload_user, payload_system, largest = process.usage(process.RUSAGE_CHILDREN)
@@ -222,6 +223,16 @@ class Init:
             ),
         )
         os._exit(0)
+
+
+def _others_alive() -> bool:
+    """Whether any process is left; reaps those that are dead."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _bind_if_there(source: bytes, target: bytes, flags: int) -> bool:

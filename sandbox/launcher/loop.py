@@ -273,8 +273,8 @@ def _last_message(run: Run, init_status: int | None) -> tuple[object, ...]:
     if not run.started:
         number = _ECANCELED if run.killed_by == launch.BY_CALLER else 0
         return (launch.FAILED, steps.INIT_DIED, init_status or 0, number)
-    report = run.report or (init_status or 0, 0, 0, 0, 0, 0, -1, -1)
-    status, init_user, init_system, user, system, largest, free_bytes, free_inodes = report
+    report = run.report or (init_status or 0, 0, 0, 0, 0, 0, -1, -1, False)
+    status, init_user, init_system, user, system, largest, free_bytes, free_inodes, left = report
     ended = Ended(
         init_ok=run.report is not None,
         status=status,
@@ -292,6 +292,7 @@ def _last_message(run: Run, init_status: int | None) -> tuple[object, ...]:
         peak_rss_bytes=run.peak_rss,
         scratch_free_bytes=free_bytes,
         scratch_free_inodes=free_inodes,
+        left_alive=bool(left),
         denied=tuple(run.denied.items()),
     )
     return (launch.ENDED, ended.as_tuple())

@@ -92,6 +92,7 @@ class Ended(Record):
         max_rss_bytes: largest single process (stands in without a cgroup).
         peak_pids, peak_rss_bytes: highest sampled values in degraded mode, else 0.
         scratch_free_bytes, scratch_free_inodes: of the private tmpfs at the end; -1 unknown.
+        left_alive: other processes were alive when the main one ended, and were killed with the sandbox.
         denied: (syscall number, times) reported by the notify filter, in order of first appearance.
     """
 
@@ -111,4 +112,5 @@ class Ended(Record):
     peak_rss_bytes: int
     scratch_free_bytes: int
     scratch_free_inodes: int
+    left_alive: bool
     denied: tuple[tuple[int, int], ...]

@@ -1,1 +1,1 @@
-"""Host resources that the caller's side gives to a run: control groups."""
+"""Host resources of a run, on the caller's side: control groups."""

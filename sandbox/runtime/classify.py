@@ -1,7 +1,8 @@
 """Why a run ended: a pure function of what the launcher reported, the control group counted and the caller did.
 
 Order: what the kernel did to the payload comes before what we did, a hit limit before a clock. A program that ends by
-itself with 0 has not suffered from a limit it touched: it is `exited`, with the evidence beside it.
+itself with 0 has not suffered from a limit it touched: it is `exited`, with the evidence beside it. The exception is a
+main program that left the processes behind which hit the limit of processes: that is a fork bomb.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _memory(facts: Facts, *, clean: bool) -> list[Evidence] | None:
 
 
 def _pids(facts: Facts, *, clean: bool) -> list[Evidence] | None:
-    if clean:
+    if clean and not facts.ended.left_alive:
         return None
     if facts.pids_hit:
         return []

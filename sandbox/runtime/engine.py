@@ -345,6 +345,7 @@ def _never_started(submitted: int) -> Ended:
         peak_rss_bytes=0,
         scratch_free_bytes=-1,
         scratch_free_inodes=-1,
+        left_alive=False,
         denied=(),
     )
 

@@ -49,6 +49,7 @@ def ended(**changes: Any) -> Ended:
         "peak_rss_bytes": 0,
         "scratch_free_bytes": 1 << 20,
         "scratch_free_inodes": 100,
+        "left_alive": False,
         "denied": (),
     }
     return Ended(**{**fields, **changes})
@@ -85,6 +86,7 @@ def facts(end: Ended, **changes: Any) -> Facts:
         (facts(ended(status=0), oom=True), Outcome.EXITED, Exited(0)),
         (facts(ended(status=1 << 8), pids_hit=True), Outcome.PIDS, Exited(1)),
         (facts(ended(), pids_hit=True), Outcome.EXITED, Exited(0)),
+        (facts(ended(left_alive=True), pids_hit=True), Outcome.PIDS, Exited(0)),
         (facts(ended(init_ok=False, status=9, killed_by=launch.BY_CPU), pids_hit=True), Outcome.PIDS, Signaled(9)),
         (facts(ended(init_ok=False, status=9, killed_by=launch.BY_CALLER), output_exceeded=True), Outcome.OUTPUT, Signaled(9)),
         (facts(ended(status=1 << 8, scratch_free_bytes=0)), Outcome.DISK, Exited(1)),
