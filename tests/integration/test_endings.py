@@ -25,7 +25,7 @@ MANY = 60  # seconds that no limit of these tests leaves to a payload
 
 @dataclass(frozen=True)
 class Case:
-    """One payload: `evidence` is (part of the source, key) of a line that must be there."""
+    """One payload: `evidence` is (part of the source, start of the key) of a line that must be there."""
 
     name: str
     command: list[str]
@@ -36,7 +36,7 @@ class Case:
     degraded_outcomes: tuple[Outcome, ...] = ()
 
 
-OOM = ("memory.", "oom_kill")
+OOM = ("memory.", "oom_")  # v1: the event of its eventfd, or the counter where the kernel was faster; v2: the counter
 KILLED = Signaled(signal.SIGKILL)
 UNSEEN = (Outcome.EXITED,)  # RLIMIT_NPROC refuses without a counter, and a sample comes every 20 ms only
 CASES = [
@@ -94,7 +94,7 @@ def test_ending(box: Sandbox, case: Case) -> None:
     assert result.evidence
     if case.evidence is not None and not (stand_ins and case.outcome in (Outcome.MEMORY, Outcome.PIDS)):
         source, key = case.evidence
-        found = [item for item in result.evidence if source in item.source and item.key == key]
+        found = [item for item in result.evidence if source in item.source and item.key.startswith(key)]
         assert found, result.evidence
         assert found[0].value or found[0].key in ("free_bytes", "free_inodes", "code")
     assert json.loads(json.dumps(result.to_dict()))["outcome"] == case.outcome.value

@@ -7,6 +7,7 @@ clear error. A control that is left out in silence would show as a run that went
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,32 @@ CONTROLS = (
 # Needed for work, not for safety: these too end in one clear error.
 MEANS = ("memfd_create", "pidfd_open", "epoll_create1", "socketpair", "pipe2", "sendmsg")
 
-CODE = """
-import pyseccomp, sandbox, sandbox.api, sandbox.runtime.engine
+REFUSE = """
+import os, sys
+import pyseccomp
+def refuse(call, number):
+    filter = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    filter.set_attr(pyseccomp.Attr.CTL_NNP, 0)
+    filter.add_rule(pyseccomp.ERRNO(number), call)
+    filter.load()
+"""
+# Stands in for the interpreter that the launcher is started with: the caller itself is not under the filter.
+WRAPPER = """#!{python}
+{refuse}
+refuse({call!r}, {number})
+os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+"""
+CODE = (
+    REFUSE
+    + """
+import sandbox, sandbox.api, sandbox.runtime.engine
 from sandbox.model.errors import SandboxError
 
 def attempt(call):
-    filter = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-    filter.set_attr(pyseccomp.Attr.CTL_NNP, 0)
-    filter.add_rule(pyseccomp.ERRNO(arguments["number"]), call)
-    filter.load()
+    if call in arguments["wrappers"]:
+        sys.executable = arguments["wrappers"][call]
+    else:
+        refuse(call, arguments["number"])
     seen = []
     try:
         result = sandbox.run([INSIDE, "args", "ran"], on_stdout=seen.append, collect=["."], **options("default"))
@@ -61,13 +79,21 @@ for call in arguments["calls"]:
     os.waitpid(pid, 0)
 print(json.dumps(told))
 """
+)
 
 
 @pytest.fixture(scope="module")
-def told(probe_program: Path, degraded: bool) -> dict[str, Any]:
-    """What came of a run with each call refused."""
+def told(probe_program: Path, degraded: bool, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What came of a run with each call refused: the controls to the launcher, the means to the caller too."""
+    wrappers = {}
+    for call in CONTROLS:
+        if call != "execve":  # the wrapper itself needs that one
+            path = tmp_path_factory.mktemp("wrapper") / call
+            path.write_text(WRAPPER.format(python=sys.executable, refuse=REFUSE, call=call, number=NUMBER))
+            path.chmod(0o755)
+            wrappers[call] = str(path)
     calls = [*CONTROLS, *MEANS]
-    process = callers.start(CODE, probe=str(probe_program), degraded=degraded, calls=calls, number=NUMBER)
+    process = callers.start(CODE, probe=str(probe_program), degraded=degraded, calls=calls, number=NUMBER, wrappers=wrappers)
     return json.loads(callers.finish(process, seconds(100)))
 
 

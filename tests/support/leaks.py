@@ -123,8 +123,8 @@ class Traces:
 
 
 def own_groups() -> set[str]:
-    """Control groups that this process (or its launchers) made: the process id is part of their names or they lie below."""
-    mark = str(os.getpid())
+    """Control groups that this process made: its id is part of their names, or of that of a group they lie in."""
+    mark = f"-{os.getpid()}-"
     return {path for path in control_groups() if any(mark in part for part in path.split("/"))}
 
 
