@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Mapping
@@ -39,16 +40,17 @@ class Destination:
         *directories, last = name.split("/")
         if name.startswith("/") or any(part in ("", ".", "..") for part in (*directories, last)):
             raise OSError(errno.EINVAL, "is no relative name")
-        held = [self._fd]
+        parent = os.dup(self._fd)
         try:
             for part in directories:
-                held.append(_enter(part, held[-1]))
-            fd = os.open(last, _CREATE, 0o700 if file.mode & 0o100 else 0o600, dir_fd=held[-1])
-            with open(fd, "wb") as out:
-                out.write(file.data)
+                child = _enter(part, parent)
+                os.close(parent)
+                parent = child
+            fd = os.open(last, _CREATE, 0o700 if file.mode & 0o100 else 0o600, dir_fd=parent)
         finally:
-            for fd in held[1:]:
-                os.close(fd)
+            os.close(parent)
+        with open(fd, "wb") as out:
+            out.write(file.data)
 
     def close(self) -> None:
         """Let go; remove the directory if nothing was put in."""
@@ -61,8 +63,6 @@ class Destination:
 
 
 def _enter(name: str, parent: int) -> int:
-    try:
+    with contextlib.suppress(FileExistsError):  # made for another file; opening it refuses a link
         os.mkdir(name, 0o700, dir_fd=parent)
-    except FileExistsError:
-        pass
     return os.open(name, _DIRECTORY, dir_fd=parent)

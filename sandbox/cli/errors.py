@@ -41,10 +41,13 @@ def to_dict(error: BaseException) -> dict[str, Any]:
 
 def show(error: BaseException, *, as_json: bool) -> int:
     """Print the error where it belongs. Returns the exit code."""
-    if as_json:
-        say_json(to_dict(error))
-    else:
+    if not as_json:
         complain(str(error) or type(error).__name__)
+        return exit_code(error)
+    try:
+        say_json(to_dict(error))
+    except OSError as unwritten:
+        complain(f"{error} (and standard output cannot be written: {unwritten.strerror})")
     return exit_code(error)
 
 

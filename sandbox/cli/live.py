@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import signal
+import sys
 import termios
 import threading
 import tty
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self, TextIO
+
+from sandbox.model.errors import RequestError
 
 if TYPE_CHECKING:
     from sandbox.api import Run
@@ -30,17 +34,30 @@ def writer(fd: int) -> Callable[[bytes], None]:
                 view = view[os.write(fd, view) :]
             except BlockingIOError:
                 select.select([], [fd], [])
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                name = "standard output" if fd == 1 else "standard error"
+                raise RequestError(f"{name} cannot be written: {error.strerror}") from None
 
     return write
 
 
-def is_open(fd: int) -> bool:
-    """Whether the descriptor is open."""
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
+def occupy_standard_streams() -> None:
+    """A caller may have closed some of 0, 1, 2: the next file that is opened would become one of them."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+    sys.stdin, sys.stdout, sys.stderr = (stream or open(os.devnull, mode) for stream, mode in _streams())  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _streams() -> tuple[tuple[TextIO | None, str], ...]:
+    return (sys.stdin, "r"), (sys.stdout, "w"), (sys.stderr, "w")
 
 
 def terminal_size() -> tuple[int, int]:
@@ -55,15 +72,24 @@ def terminal_size() -> tuple[int, int]:
     return _DEFAULT_SIZE
 
 
-@contextlib.contextmanager
-def raw_terminal(fd: int) -> Iterator[None]:
-    """Every key goes to the payload as it is; the settings come back however this ends."""
-    before = termios.tcgetattr(fd)
-    try:
-        tty.setraw(fd, termios.TCSADRAIN)
-        yield
-    finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+class RawTerminal:
+    """While it is entered every key goes to the payload as it is. `restore` may be called at any time, also twice."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._before = termios.tcgetattr(fd)
+
+    def __enter__(self) -> Self:
+        tty.setraw(self._fd, termios.TCSADRAIN)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Put the settings back. A terminal that has gone away needs none."""
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
 
 
 class Signals:
@@ -86,7 +112,7 @@ class Signals:
         self._previous: dict[int, object] = {}
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self) -> Signals:
+    def __enter__(self) -> Self:
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in self._numbers:
             self._previous[number] = signal.signal(number, _nothing)

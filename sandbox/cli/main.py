@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 import sandbox
-from sandbox.cli import errors
+from sandbox.cli import errors, live
 from sandbox.model.errors import SandboxError
 
 _EPILOG = """\b
@@ -51,6 +51,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script: never returns, exits with the code of docs/cli.md."""
+    live.occupy_standard_streams()
     sys.exit(call(list(sys.argv[1:] if arguments is None else arguments)))
 
 

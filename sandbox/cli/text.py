@@ -86,7 +86,12 @@ def wrapped(line: str, width: int) -> list[str]:
 
     indent = " " * (len(line) - len(line.lstrip()))
     return textwrap.wrap(
-        line.strip(), width, initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False
+        line.strip(),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

@@ -45,7 +45,9 @@ def mount(text: str) -> Mount:
     if len(parts) > 1 and set(parts[-1].split(",")) <= _MOUNT_WORDS:
         words = set(parts.pop().split(","))
     if len(parts) > 2 or not all(parts) or {"ro", "rw"} <= words or {"exec", "noexec"} <= words:
-        raise RequestError(f"--mount {text!r} is not of the form SRC[:DST][:ro|rw][,noexec]", hint="for example ./data:/data:ro,noexec")
+        raise RequestError(
+            f"--mount {text!r} is not of the form SRC[:DST][:ro|rw][,noexec]", hint="for example ./data:/data:ro,noexec"
+        )
     source = os.path.abspath(parts[0])
     target = parts[1] if len(parts) == 2 else source
     if not target.startswith("/") or os.path.normpath(target) != target:

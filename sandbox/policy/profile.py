@@ -79,7 +79,9 @@ class Profile:
         if isinstance(limits, Limits):
             return check_limits(outer, limits)
         if not isinstance(limits, Mapping):
-            raise PolicyError(f"limits must be a mapping such as {{'memory': '64MiB'}}, not {type(limits).__name__}", path="limits")
+            raise PolicyError(
+                f"limits must be a mapping such as {{'memory': '64MiB'}}, not {type(limits).__name__}", path="limits"
+            )
         return tighten_limits(outer, limits)
 
     def with_mounts(self, mounts: Sequence[Mount]) -> Self:

@@ -71,14 +71,10 @@ def resolve(layers: Sequence[Layer]) -> Policy:
             id_map=value("identity.id_map"),
         ),
         namespaces=Namespaces(time=value("namespaces.time")),
-        rootfs=RootFS(
-            kind=value("rootfs.kind"), source=merged.get("rootfs.source") or "", writable=value("rootfs.writable")
-        ),
+        rootfs=RootFS(kind=value("rootfs.kind"), source=merged.get("rootfs.source") or "", writable=value("rootfs.writable")),
         mounts=_mounts(layers),
         scratch=Scratch(tmp=value("scratch.tmp"), shm=value("scratch.shm"), executable=value("scratch.executable")),
-        work=Work(
-            path=value("work.path"), executable=value("work.executable"), follow_symlinks=value("work.follow_symlinks")
-        ),
+        work=Work(path=value("work.path"), executable=value("work.executable"), follow_symlinks=value("work.follow_symlinks")),
         devices=tuple(value("dev.devices")),
         proc=value("paths.proc"),
         masked_paths=_paths(layers, "masked"),
@@ -163,7 +159,9 @@ def _mounts(layers: Sequence[Layer]) -> tuple[Mount, ...]:
                 )
             if item.writable and not item.why:
                 raise ProfileError(
-                    "a writable mount gives up a barrier and must say why", hint='add why = "…"', **where  # type: ignore[arg-type]
+                    "a writable mount gives up a barrier and must say why",
+                    hint='add why = "…"',
+                    **where,  # type: ignore[arg-type]
                 )
             here.add(target)
             found[target] = Mount(
@@ -279,4 +277,3 @@ def _check(policy: Policy, merged: _Merged) -> None:
         policy.cwd == place or (place != "/" and policy.cwd.startswith(place + "/")) for place in places
     ):
         raise merged.wrong("process.cwd", f"{policy.cwd!r} lies in no mount and no writable place", f"such as {policy.work.path}")
-

@@ -21,7 +21,12 @@ _PARSERS: Mapping[str, Callable[[object], int]] = {
     **dict.fromkeys(("pids", "scratch_inodes", "open_files", "collect_files"), units.count),
     "cpu_quota": units.cpus,
 }
-_SHORT = {"network": "network.mode", "hostname": "identity.hostname", "cwd": "process.cwd", **{name: f"limits.{name}" for name in LIMITS}}
+_SHORT = {
+    "network": "network.mode",
+    "hostname": "identity.hostname",
+    "cwd": "process.cwd",
+    **{name: f"limits.{name}" for name in LIMITS},
+}
 # key → (field path in Policy, values from tightest to loosest)
 _ORDERED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "network.mode": ("network", ("none", "loopback")),
@@ -98,7 +103,9 @@ def _lower(name: str, field: str, wanted: int, allowed: int) -> int:
     if (off and allowed == 0) or (wanted <= allowed and not (off and wanted == 0 < allowed)):
         return wanted
     raise PolicyError(
-        f"{wanted} would be more than the profile's {allowed}", path=path, hint="a caller can only tighten; change the profile file"
+        f"{wanted} would be more than the profile's {allowed}",
+        path=path,
+        hint="a caller can only tighten; change the profile file",
     )
 
 
@@ -148,9 +155,7 @@ def _other(policy: Policy, key: str, value: object) -> Policy:
         _check_subset(key, targets, tuple(mount.target for mount in policy.mounts))
         if key == "mounts.remove":
             return dataclasses.replace(policy, mounts=tuple(item for item in policy.mounts if item.target not in targets))
-        mounts = tuple(
-            dataclasses.replace(item, writable=False) if item.target in targets else item for item in policy.mounts
-        )
+        mounts = tuple(dataclasses.replace(item, writable=False) if item.target in targets else item for item in policy.mounts)
         return dataclasses.replace(policy, mounts=mounts)
     hint = tables.nearest(key, known_keys()) or f"keys: {', '.join(known_keys())}"
     raise PolicyError("cannot be overridden by a caller", path=key, hint=hint)
@@ -160,7 +165,9 @@ def _only_refusals_of_lost(
     rules: tuple[SeccompRule, ...], names: tuple[str, ...], before: tuple[SeccompRule, ...]
 ) -> tuple[SeccompRule, ...]:
     """Taking a group away must never uncover a looser rule of an earlier group for the same system call."""
-    lost = {name for rule in before if rule.group not in names and not rule.group.startswith("profile:") for name in rule.syscalls}
+    lost = {
+        name for rule in before if rule.group not in names and not rule.group.startswith("profile:") for name in rule.syscalls
+    }
     kept = []
     for rule in rules:
         remaining = tuple(name for name in rule.syscalls if name not in lost or rule.group.startswith("profile:"))
@@ -176,14 +183,18 @@ def _deny(policy: Policy, key: str, names: tuple[str, ...]) -> Policy:
             raise PolicyError(f"unknown system call {name!r}", path=key, hint=tables.nearest(name, tables.every_name()))
         if name in ("execve", "exit_group", "write", "brk", "mmap", "munmap"):
             raise PolicyError(f"{name!r} is needed to start any program", path=key)
-    rule = SeccompRule(syscalls=names, action=action, errno=number, args=(), group=f"override:{key}", why="asked for by the caller")  # type: ignore[arg-type]
+    rule = SeccompRule(
+        syscalls=names, action=action, errno=number, args=(), group=f"override:{key}", why="asked for by the caller"
+    )  # type: ignore[arg-type]
     return _set(policy, "seccomp.rules", (*policy.seccomp.rules, rule))
 
 
 def _ordered(key: str, wanted: object, current: object, order: tuple[Any, ...]) -> object:
     if order.index(wanted) > order.index(current):
         raise PolicyError(
-            f"{wanted!r} would be looser than the profile's {current!r}", path=key, hint="a caller can only tighten; change the profile file"
+            f"{wanted!r} would be looser than the profile's {current!r}",
+            path=key,
+            hint="a caller can only tighten; change the profile file",
         )
     return wanted
 
@@ -193,7 +204,9 @@ def _word(value: object, order: tuple[Any, ...], key: str) -> object:
         value = {"true": True, "false": False}.get(value.lower(), value)
     if isinstance(value, bool) != isinstance(order[0], bool) or value not in order:
         expected = ", ".join(str(item).lower() if isinstance(item, bool) else repr(item) for item in order)
-        raise PolicyError(f"{value!r} is none of {expected}", path=key, hint=tables.nearest(str(value), [str(item) for item in order]))
+        raise PolicyError(
+            f"{value!r} is none of {expected}", path=key, hint=tables.nearest(str(value), [str(item) for item in order])
+        )
     return value
 
 

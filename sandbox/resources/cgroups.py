@@ -1,150 +1,97 @@
-"""Control groups of launchers and runs.
-
-    base                 a place that we may write: delegated (v2), or our own group in each hierarchy (v1, root)
-      sandbox-…          one for each launcher; the name tells whose it is, for the janitor
-        launcher         the launcher itself (v2 only: no process may live above limited groups)
-        run-1, run-2 …   one leaf for each run, never used twice
-
-Source: Documentation/admin-guide/cgroup-v2.rst, Documentation/admin-guide/cgroup-v1/.
-"""
+"""Control groups: find where this process may make them. The parts that do the work are in the modules beside this one."""
 
 from __future__ import annotations
 
-import abc
-import contextlib
-import itertools
 import os
-import threading
-from dataclasses import dataclass
 
+from sandbox.host import cgroups as host
+from sandbox.host.doctor import unsupported
 from sandbox.model.errors import CgroupError
-from sandbox.resources import groups, naming
+from sandbox.resources import janitor, version2
+from sandbox.resources.groups import Base, CgroupLimits, Counters, LauncherGroup, Lease
+from sandbox.resources.janitor import sweep
+from sandbox.resources.version1 import Base1
+from sandbox.resources.version2 import Base2
+
+__all__ = ["Base", "CgroupLimits", "Counters", "LauncherGroup", "Lease", "find_base", "sweep"]
+
+_CALLER_LEAF = "caller"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CgroupLimits:
-    """Limits of one leaf; 0 and () mean that this one is not wanted."""
+def find_base(*, spawn_scope: bool = True) -> Base:
+    """Where this process may make control groups; what dead processes of this user left there is removed.
 
-    memory_bytes: int
-    pids: int
-    cpu_quota_millicpus: int = 0
-    cpus: tuple[int, ...] = ()
-    io_bytes_per_second: int = 0
+    Version 2, in this order: the directory in SANDBOX_CGROUP; a group of ours without processes above our own; our own
+    group (its processes are moved into `caller` below it, as none may stay beside groups with controllers); a transient
+    scope from systemd for each launcher (unless `spawn_scope` is False). Version 1: our own group in each hierarchy.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
-    """What a leaf has counted. `sources` are the facts behind it: (file, key, value)."""
-
-    memory_peak_bytes: int
-    cpu_user_ns: int
-    cpu_system_ns: int
-    oom_kills: int
-    pids_peak: int
-    pids_max_events: int
-    throttled_ns: int
-    sources: tuple[tuple[str, str, int], ...]
-
-
-class Lease(abc.ABC):
-    """The leaf of one run.
-
-    Attributes:
-        cgroup2_fd: directory for CLONE_INTO_CGROUP, -1 on v1.
-        join_fds: cgroup.procs files that init writes itself into (v1).
-        cpu_fd: file with the CPU time so far (see `sandbox.launcher.runs.read_cpu_ns`).
-        oom_fd: eventfd that tells of an out-of-memory (v1), -1 on v2, where the kernel kills the whole leaf.
+    Raises UnsupportedHostError with the remedy when memory and pids cannot be limited, CgroupError when a group that
+    SANDBOX_CGROUP names cannot be used.
     """
-
-    cgroup2_fd: int = -1
-    join_fds: tuple[int, ...] = ()
-    cpu_fd: int = -1
-    oom_fd: int = -1
-
-    @abc.abstractmethod
-    def counters(self) -> Counters:
-        """The figures; final only when the sandbox is dead."""
-
-    @abc.abstractmethod
-    def kill(self) -> None:
-        """Kill every process in the leaf."""
-
-    @abc.abstractmethod
-    def close(self) -> None:
-        """Remove the leaf. Raises CgroupError when something in it does not die. A second call does nothing."""
+    layout = host.layout()
+    if os.environ.get(host.ENVIRONMENT):
+        base: Base | None = _given(layout)
+    else:
+        base = _version1(layout) if layout.version == 1 else _version2(layout, spawn_scope=spawn_scope)
+    if base is None:
+        raise unsupported("cgroup.memory")
+    sweep(base.directories())
+    return base
 
 
-class LauncherGroup(abc.ABC):
-    """The groups of one launcher."""
-
-    def __init__(self, paths: tuple[str, ...]) -> None:
-        self.paths = paths
-        self._numbers = itertools.count(1)
-        self._owner = os.getpid()
-
-    def cleanup_spec(self) -> tuple[str, ...]:
-        """Directories that the keeper removes after everything in them is dead."""
-        return self.paths
-
-    def _leaf_name(self) -> str:
-        return f"run-{next(self._numbers)}"
-
-    @abc.abstractmethod
-    def lease(self, limits: CgroupLimits) -> Lease:
-        """A fresh leaf with `limits` written. Raises CgroupError. Safe from any thread."""
-
-    def close(self) -> None:
-        """Remove what is left of the groups. Raises CgroupError when something stays."""
-        if self._owner != os.getpid():
-            return
-        left = [path for path in self.paths if not groups.remove_tree(path)]
-        if left:
-            raise CgroupError(f"control groups cannot be removed: {', '.join(left)}", hint="look for processes that do not die")
+def _given(layout: host.Layout) -> Base:
+    """What SANDBOX_CGROUP names must be usable: the caller has said so, and nothing else is tried."""
+    place = next(host.places(layout), None)
+    value = os.environ[host.ENVIRONMENT]
+    if place is None:
+        raise CgroupError(f"{host.ENVIRONMENT}={value!r} is not an absolute path")
+    if not place.is_enough:
+        raise CgroupError(
+            f"{host.ENVIRONMENT}={value!r} is no group of version 2 with the memory and pids controllers",
+            hint="name a delegated directory below /sys/fs/cgroup whose cgroup.controllers lists memory and pids",
+        )
+    try:
+        return _base2(place)
+    except OSError as error:
+        raise CgroupError(
+            f"{host.ENVIRONMENT}={value!r} cannot be used: {error.strerror}",
+            hint="the directory with cgroup.procs and cgroup.subtree_control must belong to this user, without processes in it",
+        ) from error
 
 
-class Base(abc.ABC):
-    """A place for groups.
-
-    Attributes:
-        version: 1 or 2.
-        controllers: those that can be used there.
-        description: where it is, for `doctor`.
-        command_prefix: words before the launcher's command, when it must be started by systemd to have a place.
-    """
-
-    version: int
-    controllers: frozenset[str]
-    description: str
-    command_prefix: tuple[str, ...] = ()
-
-    @abc.abstractmethod
-    def open_group(self, launcher_pid: int) -> LauncherGroup:
-        """Groups for the launcher with this pid. Raises CgroupError."""
+def _version2(layout: host.Layout, *, spawn_scope: bool) -> Base | None:
+    for place in host.places(layout, spawn_scope=spawn_scope):
+        if not place.is_enough:
+            continue
+        try:
+            return _base2(place)
+        except (OSError, CgroupError):
+            continue  # the next way; when none is left, doctor's text tells what is missing
+    return None
 
 
-_swept = threading.Lock()
-_swept_places: set[str] = set()
+def _base2(place: host.Place) -> Base:
+    if place.kind == "scope":
+        usable = place.controllers & {*host.REQUIRED, *host.OPTIONAL}
+        return Base2("", frozenset(usable), "version 2, a transient systemd scope for each launcher", place.prefix)
+    leaf = _CALLER_LEAF if place.kind in ("own", "foreign") else ""
+    controllers = version2.enable(place.directory, leaf)
+    if not controllers >= set(host.REQUIRED):
+        raise CgroupError(f"{place.directory!r} has only the controllers {sorted(controllers)}")
+    return Base2(place.directory, controllers, f"version 2, below {place.directory}")
 
 
-def sweep(directory: str) -> None:
-    """Remove groups that a caller which is dead now has left here; once for each place and process."""
-    with _swept:
-        if directory in _swept_places:
-            return
-        _swept_places.add(directory)
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        for name in names:
-            path = f"{directory}/{name}"
-            if naming.is_stale(name) and os.stat(path).st_uid == os.getuid():
-                groups.remove_tree(path)
+def _version1(layout: host.Layout) -> Base | None:
+    places = host.legacy_places(layout)
+    if not places.keys() >= set(host.REQUIRED_V1):
+        return None
+    known = {*host.REQUIRED_V1, *host.OPTIONAL_V1}
+    return Base1({name: path for name, path in places.items() if name in known}, has_swap=version2.swap_is_on())
 
 
-def find_base() -> Base:
-    """The place for this process. Raises UnsupportedHostError with the remedy when there is none."""
-    from sandbox.resources import cgroup_v1, cgroup_v2  # they build on this module
-
-    table = cgroup_v2.mount_table()
-    if cgroup_v1.has_memory(table):
-        return cgroup_v1.find(table)
-    return cgroup_v2.find(table)
+def leftovers(base: Base) -> tuple[str, ...]:
+    """Groups below `base` that were named by this package, whoever made them; for tests and diagnosis."""
+    found = []
+    for directory in base.directories():
+        found += [f"{directory}/{name}" for name in os.listdir(directory) if janitor.parse(name)]
+    return tuple(found)

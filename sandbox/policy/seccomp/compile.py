@@ -51,9 +51,7 @@ def compile_policy(policy: SeccompPolicy, arch: str) -> Filters:
             for condition in rules.refused_families(policy):
                 notify.add(library.ERRNO(errno.EAFNOSUPPORT), number, (condition,))
     _check_usable(rules.decisions(policy))
-    return Filters(
-        main=main.export(), notify=notify.export(), kill=tuple(sorted(kill)), names=tuple(sorted(reported.items()))
-    )
+    return Filters(main=main.export(), notify=notify.export(), kill=tuple(sorted(kill)), names=tuple(sorted(reported.items())))
 
 
 def _add_main(main: _Program, decision: rules.Decision, number: int, policy: SeccompPolicy) -> None:

@@ -50,7 +50,9 @@ def _decide(name: str, rules: list[SeccompRule]) -> Decision:
     base = plain[-1] if plain else None
     if base is None and any(rule.action not in ("allow", "log") for rule in refined):
         raise ProfileError(
-            f"{name!r} is refused under a condition but never allowed", path="seccomp.rules", hint='add a rule with action "allow"'
+            f"{name!r} is refused under a condition but never allowed",
+            path="seccomp.rules",
+            hint='add a rule with action "allow"',
         )
     if base is not None and base.action != "allow" and refined:
         raise ProfileError(f"the conditions on {name!r} are without effect beside {base.action!r}", path="seccomp.rules")
