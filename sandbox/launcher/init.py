@@ -208,20 +208,9 @@ class Init:
         places = os.fstatvfs(self.work_fd)
         user, system, _ = process.usage(process.RUSAGE_SELF)
         payload_user, payload_system, largest = process.usage(process.RUSAGE_CHILDREN)
-        wire.send(
-            self.status,
-            (
-                launch.ENDED,
-                status,
-                user,
-                system,
-                payload_user,
-                payload_system,
-                largest,
-                places.f_bfree * places.f_frsize,
-                places.f_ffree,
-            ),
-        )
+        usage = (user, system, payload_user, payload_system, largest)
+        free = (places.f_bfree * places.f_frsize, places.f_ffree)
+        wire.send(self.status, (launch.ENDED, status, *usage, *free, left_alive))
         os._exit(0)
 
 

@@ -1,1 +1,1 @@
-"""Host resources of a run, on the caller's side: control groups."""
+"""Host resources that the caller's side gives to a run: control groups."""

@@ -1,0 +1,213 @@
+"""Control groups of version 1, one hierarchy for each controller. Source: Documentation/admin-guide/cgroup-v1/.
+
+    <own group in each hierarchy>/sandbox-<owner>-<random>/run-<n>/
+
+The launcher stays where it is; init joins the groups of its run by writing "0" to descriptors opened here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+
+from sandbox.model.errors import CgroupError
+from sandbox.resources import groups, janitor
+from sandbox.resources.groups import Base, CgroupLimits, Counters, LauncherGroup, Lease, failure, read_path, require_set, write_path
+
+REQUIRED = ("memory", "pids", "cpuacct")
+
+
+class Base1(Base):
+    """Our own group in each hierarchy. `places`: controller → directory; some directories may be the same."""
+
+    version = 1
+
+    def __init__(self, places: dict[str, str], *, has_swap: bool) -> None:
+        self.controllers = frozenset(places)
+        self.description = f"version 1, below {places['memory']} and its like"
+        self._places = places
+        self._has_swap = has_swap
+
+    def directories(self) -> tuple[str, ...]:
+        """The base directories, each once."""
+        return tuple(dict.fromkeys(self._places.values()))
+
+    def open_group(self, launcher_pid: int) -> LauncherGroup:
+        """Make the launcher's directory in each hierarchy; the launcher itself is not moved. Raises CgroupError."""
+        if janitor.start_time(launcher_pid) < 0:
+            raise CgroupError(f"the launcher (process {launcher_pid}) is gone")
+        name = janitor.new_name()
+        places = {controller: f"{directory}/{name}" for controller, directory in self._places.items()}
+        paths = tuple(dict.fromkeys(places.values()))
+        try:
+            for path in paths:
+                os.mkdir(path, 0o755)
+            if "cpuset" in places:
+                _inherit_cpuset(places["cpuset"])
+        except OSError as error:
+            with contextlib.suppress(CgroupError):
+                groups.remove_all(paths)
+            raise failure("make the launcher's control group", error.filename or paths[0], error) from error
+        return LauncherGroup1(places, paths, has_swap=self._has_swap)
+
+
+class LauncherGroup1(LauncherGroup):
+    """See the drawing of this module."""
+
+    def __init__(self, places: dict[str, str], paths: tuple[str, ...], *, has_swap: bool) -> None:
+        super().__init__(paths)
+        self._places = places
+        self._has_swap = has_swap
+        self._numbers = itertools.count()
+
+    def lease(self, limits: CgroupLimits) -> Lease:
+        """A new group with these limits in every hierarchy that they need. Raises CgroupError."""
+        wanted = [*REQUIRED]
+        for name, asked in (("cpu", limits.cpu_quota_millicpus), ("cpuset", limits.cpus), ("blkio", limits.io_bytes_per_second)):
+            if asked:
+                if name not in self._places:
+                    raise CgroupError(f"the {name} controller is not usable here", hint="run `sandbox doctor`")
+                wanted.append(name)
+        name = f"run-{next(self._numbers)}"
+        lease = Lease1({controller: f"{self._places[controller]}/{name}" for controller in wanted})
+        try:
+            lease.open()
+            lease.apply(limits, has_swap=self._has_swap)
+        except BaseException as error:
+            with contextlib.suppress(CgroupError):
+                lease.close()
+            if isinstance(error, OSError):
+                raise failure("make or limit the control group", f"{self._places['memory']}/{name}", error) from error
+            raise
+        return lease
+
+
+class Lease1(Lease):
+    """One run's groups."""
+
+    cpu_kind = "cpuacct.usage"
+
+    def __init__(self, places: dict[str, str]) -> None:
+        super().__init__(tuple(dict.fromkeys(places.values())))
+        self._places = places
+        self._handles: dict[str, int] = {}
+
+    def open(self) -> None:
+        """Make the directories and open what init and launcher need. Raises OSError."""
+        by_path = {}
+        for path in self.paths:
+            os.mkdir(path, 0o755)
+            by_path[path] = self._keep(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        self._handles = {controller: by_path[path] for controller, path in self._places.items()}
+        flags = os.O_WRONLY | os.O_CLOEXEC
+        self.join_fds = tuple(self._keep(os.open("cgroup.procs", flags, dir_fd=handle)) for handle in by_path.values())
+        self.cpu_fd = self._keep(os.open("cpuacct.usage", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._handles["cpuacct"]))
+
+    def apply(self, limits: CgroupLimits, *, has_swap: bool) -> None:
+        """Write every limit and read it back. Raises OSError, CgroupError."""
+        memory = self._handles["memory"]
+        size = groups.pages(limits.memory_bytes)
+        require_set(memory, "memory.limit_in_bytes", size)
+        require_set(memory, "memory.swappiness", 0)
+        try:
+            require_set(memory, "memory.memsw.limit_in_bytes", size)
+        except FileNotFoundError:
+            if has_swap:
+                raise CgroupError("swap is on, but not accounted: it would extend the memory limit", hint="swapoff -a") from None
+        self.oom_fd = self._keep(_watch_oom(memory))
+        require_set(self._handles["pids"], "pids.max", limits.pids)
+        if limits.cpu_quota_millicpus:
+            quota, period = groups.quota(limits.cpu_quota_millicpus)
+            require_set(self._handles["cpu"], "cpu.cfs_period_us", period)
+            require_set(self._handles["cpu"], "cpu.cfs_quota_us", quota)
+        if limits.cpus:
+            _inherit_cpuset(self._places["cpuset"])
+            wanted = ",".join(str(cpu) for cpu in limits.cpus)
+            found = groups.set_at(self._handles["cpuset"], "cpuset.cpus", wanted)
+            if groups.cpu_list(found) != set(limits.cpus):
+                raise CgroupError(f"the kernel took {found!r} for cpuset.cpus instead of {wanted!r}")
+        if limits.io_bytes_per_second:
+            self._limit_io(limits.io_bytes_per_second)
+
+    def _limit_io(self, rate: int) -> None:
+        for device in groups.disks():
+            for name in ("blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"):
+                try:
+                    found = groups.set_at(self._handles["blkio"], name, f"{device} {rate}")
+                except OSError as error:
+                    if error.errno in (errno.ENODEV, errno.ENXIO, errno.EOPNOTSUPP):  # gone, or without a queue
+                        break
+                    raise
+                if f"{device} {rate}" not in found.splitlines():
+                    raise CgroupError(f"the kernel does not keep {name} = {rate} for disk {device}")
+
+    def counters(self) -> Counters:
+        """Read the counters. Raises CgroupError."""
+        try:
+            memory, pids = self._handles["memory"], self._handles["pids"]
+            account = self._handles["cpuacct"]
+            peak = int(groups.read_at(memory, "memory.max_usage_in_bytes"))
+            hits = int(groups.read_at(memory, "memory.failcnt"))
+            kills = groups.keyed(groups.read_at(memory, "memory.oom_control")).get("oom_kill", 0)
+            refused = groups.keyed(_optional(pids, "pids.events")).get("max", 0)
+            tasks = int(_optional(pids, "pids.peak") or 0)
+            user = int(groups.read_at(account, "cpuacct.usage_user"))
+            system = int(groups.read_at(account, "cpuacct.usage_sys"))
+            cpu = groups.keyed(groups.read_at(self._handles["cpu"], "cpu.stat")) if "cpu" in self._handles else {}
+        except OSError as error:
+            raise failure("read the counters of", self._places["memory"], error) from error
+        sources = [
+            ("memory.max_usage_in_bytes", "bytes", peak),
+            ("memory.oom_control", "oom_kill", kills),
+            ("pids.events", "max", refused),
+            ("cpuacct", "usage_ns", user + system),
+        ]
+        if cpu.get("nr_throttled"):
+            sources.append(("cpu.stat", "nr_throttled", cpu["nr_throttled"]))
+        return Counters(
+            memory_peak_bytes=peak,
+            cpu_user_ns=user,
+            cpu_system_ns=system,
+            oom_kills=kills,
+            memory_limit_hits=hits,
+            pids_peak=tasks,
+            pids_max_events=refused,
+            throttled_ns=cpu.get("throttled_time", 0),
+            nr_throttled=cpu.get("nr_throttled", 0),
+            sources=tuple(sources),
+        )
+
+
+def _optional(directory: int, name: str) -> str:
+    """A file that came with newer kernels; "" where it is missing."""
+    try:
+        return groups.read_at(directory, name)
+    except FileNotFoundError:
+        return ""
+
+
+def _watch_oom(memory: int) -> int:
+    """An eventfd that the kernel raises when the group is out of memory: v1 kills one process, we want all of them."""
+    event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    try:
+        control = os.open("memory.oom_control", os.O_RDONLY | os.O_CLOEXEC, dir_fd=memory)
+        try:
+            register = os.open("cgroup.event_control", os.O_WRONLY | os.O_CLOEXEC, dir_fd=memory)
+            try:
+                os.write(register, b"%d %d" % (event, control))
+            finally:
+                os.close(register)
+        finally:
+            os.close(control)
+    except BaseException:
+        os.close(event)
+        raise
+    return event
+
+
+def _inherit_cpuset(path: str) -> None:
+    """A new cpuset is empty and nothing can join it: take the parent's CPUs and memory nodes. Raises OSError."""
+    for name in ("cpuset.mems", "cpuset.cpus"):
+        write_path(f"{path}/{name}", read_path(f"{os.path.dirname(path)}/{name}").strip())
