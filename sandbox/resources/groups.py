@@ -1,8 +1,8 @@
 """What control groups look like to the rest of the package, whatever their version; files and directories of cgroupfs.
 
-    Base            where this process may make groups
-      LauncherGroup   everything of one launcher; its keeper removes it when we cannot
-        Lease           the group of one run: limits written and read back, counters, removed at the end
+Base            where this process may make groups
+  LauncherGroup   everything of one launcher; its keeper removes it when we cannot
+    Lease           the group of one run: limits written and read back, counters, removed at the end
 """
 
 from __future__ import annotations
@@ -224,7 +224,9 @@ def require_set(directory: int, name: str, value: int) -> None:
     """Write an integer limit and check that it holds. Raises OSError, CgroupError."""
     found = set_at(directory, name, str(value))
     if found != str(value):
-        raise CgroupError(f"the kernel took {found!r} for {name} instead of {value}", hint="a limit that does not hold is no limit")
+        raise CgroupError(
+            f"the kernel took {found!r} for {name} instead of {value}", hint="a limit that does not hold is no limit"
+        )
 
 
 def keyed(text: str) -> dict[str, int]:

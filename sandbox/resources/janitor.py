@@ -1,6 +1,6 @@
 """Names of groups tell who made them, so that what a killed process left behind can be removed by the next one.
 
-    sandbox-<uid>-<pid namespace>-<pid>-<start time>-<random>
+sandbox-<uid>-<pid namespace>-<pid>-<start time>-<random>
 """
 
 from __future__ import annotations

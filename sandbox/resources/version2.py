@@ -17,7 +17,17 @@ import os
 
 from sandbox.model.errors import CgroupError
 from sandbox.resources import groups, janitor
-from sandbox.resources.groups import Base, CgroupLimits, Counters, LauncherGroup, Lease, failure, read_path, require_set, write_path
+from sandbox.resources.groups import (
+    Base,
+    CgroupLimits,
+    Counters,
+    LauncherGroup,
+    Lease,
+    failure,
+    read_path,
+    require_set,
+    write_path,
+)
 
 REQUIRED = ("memory", "pids")
 OPTIONAL = ("cpu", "cpuset", "io")
@@ -146,7 +156,9 @@ class Lease2(Lease):
 
     def _check(self, name: str, wanted: str, found: str) -> None:
         if wanted != found:
-            raise CgroupError(f"the kernel took {found!r} for {name} instead of {wanted!r}", hint="check the limits of the groups above")
+            raise CgroupError(
+                f"the kernel took {found!r} for {name} instead of {wanted!r}", hint="check the limits of the groups above"
+            )
 
     def counters(self) -> Counters:
         """Read the counters. Raises CgroupError."""
@@ -216,7 +228,9 @@ def enable(directory: str, leaf: str) -> frozenset[str]:
             if error.errno != errno.EBUSY or not leaf:
                 raise
     else:
-        raise CgroupError(f"control group {directory!r} does not become empty", hint="something in it starts processes all the time")
+        raise CgroupError(
+            f"control group {directory!r} does not become empty", hint="something in it starts processes all the time"
+        )
     for name in set(OPTIONAL) & set(read_path(f"{directory}/cgroup.controllers").split()):
         with contextlib.suppress(OSError):  # an optional controller that cannot be had is not in what we return
             write_path(control, f"+{name}")
