@@ -21,6 +21,10 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
+class ReaderGone(Exception):
+    """Nobody reads our standard output any more."""
+
+
 def exit_code(error: BaseException) -> int:
     """125, 126 or 127."""
     if isinstance(error, CommandNotFound):

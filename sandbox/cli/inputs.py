@@ -25,11 +25,13 @@ class Inputs:
     Attributes:
         argv: the command, words rewritten where the name inside is another.
         files: name in the work directory → (content, mode).
+        given: names inside that `--file` asked for.
         copied: (path as the caller wrote it, name inside) of what was copied because the command names it.
     """
 
     argv: list[str]
     files: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    given: set[str] = field(default_factory=set)
     copied: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -39,6 +41,7 @@ def gather(argv: Sequence[str], policy: Policy, *, cwd: str | None, explicit: Se
     for item in explicit:
         path, name = _path_and_name(item)
         inputs.files[name] = _read_wanted(path, policy.limits.scratch_bytes - _total(inputs))
+        inputs.given.add(name)
     if copy:
         at_work = (cwd or policy.cwd) == policy.work.path
         for number, word in enumerate(argv):
@@ -76,8 +79,8 @@ def _copy_word(inputs: Inputs, number: int, word: str, policy: Policy, *, at_wor
     if number == 0 and os.path.isdir(word):
         raise NotExecutable(f"{word!r} is a directory", hint="name a program")
     name = _name_inside(word)
-    if name in inputs.files and not os.path.isabs(word):
-        return  # put there by --file
+    if name in inputs.given and os.path.normpath(word) == name:
+        return  # --file says what this name is inside
     room = COPY_BYTES - _total(inputs, copied_only=True)
     try:
         found = _read_regular(word, room)

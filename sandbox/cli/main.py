@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -42,6 +43,13 @@ class _Lazy(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Keep EPIPE away from click, which would turn it into the exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise errors.ReaderGone from None
+
 
 @click.group(cls=_Lazy, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(sandbox.__version__, prog_name="sandbox", message="%(prog)s %(version)s")
@@ -71,10 +79,10 @@ def call(arguments: list[str]) -> int:
         return errors.show(_in_our_words(error), as_json=as_json)
     except (click.Abort, KeyboardInterrupt):
         return errors.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, errors.ReaderGone):
         _forget_stdout()
         return errors.BROKEN_PIPE
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the outermost frame: a traceback is printed, and the code is ours
         return _bug(error, as_json=as_json)
 
 
