@@ -209,6 +209,27 @@ static int c_forks(void)
     }
     return 0;
 }
+/* Forks until it is refused, then ends its children and copes. */
+static int c_forks_cope(void)
+{
+    static pid_t pids[4096];
+    long made = 0, most = number(2, 1000);
+    while (made < most && made < 4096) {
+        pid_t pid = child();
+        if (pid == 0) {
+            pause();
+            _exit(0);
+        }
+        if (pid < 0)
+            break;
+        pids[made++] = pid;
+    }
+    printf("%ld\n", made);
+    for (long i = 0; i < made; i++)
+        kill(pids[i], SIGKILL);
+    reap();
+    return made == most ? 2 : 0;
+}
 /* Every process forks on until `total` were made altogether; then they stay. */
 static int c_forkbomb(void)
 {
@@ -388,6 +409,7 @@ static const struct {
     {"fill", c_fill},
     {"inodes", c_inodes},
     {"forks", c_forks},
+    {"forks-cope", c_forks_cope},
     {"forkbomb", c_forkbomb},
     {"daemon", c_daemon},
     {"flood", c_flood},
