@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -13,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from sandbox.model.errors import ProfileError
+from sandbox.model.errors import ProfileError, ResourceError
 from sandbox.policy import schema
 from sandbox.policy.locate import profiles_dir
 from sandbox.policy.schema import ProfileFile
@@ -120,6 +121,8 @@ def _read(path: Path) -> str:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise ResourceError(f"{path} cannot be read: {error.strerror}", hint="close files, or raise the limit") from error
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ProfileError(f"cannot be read: {reason}", file=str(path), hint="check the name and its permissions") from None
     with os.fdopen(fd, "rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,7 +39,14 @@ class Profile:
 
         if not isinstance(name, str):
             raise RequestError(f"a profile is named by a str, not {type(name).__name__}")
-        return cls._of(load.load_chain(name))
+        key = (name, os.environ.get("XDG_CONFIG_HOME"), os.environ.get("HOME"), os.getcwd() if "/" in name else "")
+        stamped = _loaded.get(key)
+        if stamped is not None and _stamps(tuple(stamped[0])) == stamped[0]:
+            return cls(stamped[1])
+        layers = load.load_chain(name)
+        profile = cls._of(layers)
+        _loaded[key] = (_stamps(tuple(layer.file for layer in layers)), profile.policy)
+        return profile
 
     @classmethod
     def parse(cls, text: str, name: str = "text") -> Self:
@@ -97,6 +105,22 @@ class Profile:
             policy=dataclasses.replace(self.policy, mounts=(*kept, *mounts)),
             granted=tuple(sorted({*self.granted, *targets})),
         )
+
+
+_loaded: dict[object, tuple[dict[str, tuple[int, ...]], Policy]] = {}
+
+
+def _stamps(files: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """What would change if one of these files was written or replaced."""
+    stamps = {}
+    for file in files:
+        try:
+            found = os.stat(file)
+        except OSError:
+            stamps[file] = ()
+        else:
+            stamps[file] = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+    return stamps
 
 
 def available() -> dict[str, str]:

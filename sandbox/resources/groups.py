@@ -3,6 +3,8 @@
 Base            where this process may make groups
   LauncherGroup   everything of one launcher; its keeper removes it when we cannot
     Lease           the group of one run: limits written and read back, counters, removed at the end
+
+Source: cgroups(7), Documentation/admin-guide/cgroup-v2.rst, Documentation/admin-guide/cgroup-v1/.
 """
 
 from __future__ import annotations
@@ -301,7 +303,8 @@ def remove_tree(path: str) -> bool:
     below = children(path)
     if not below:
         return not os.path.isdir(path)
-    return all([remove_tree(child) for child in below]) and remove_tree(path)
+    left = [child for child in below if not remove_tree(child)]
+    return not left and remove_tree(path)
 
 
 def children(path: str) -> list[str]:

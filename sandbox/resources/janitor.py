@@ -1,6 +1,8 @@
 """Names of groups tell who made them, so that what a killed process left behind can be removed by the next one.
 
 sandbox-<uid>-<pid namespace>-<pid>-<start time>-<random>
+
+A pid can only be judged in its own pid namespace, and it is unique only together with its start time.
 """
 
 from __future__ import annotations

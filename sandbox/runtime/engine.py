@@ -24,6 +24,7 @@ from sandbox.model.errors import (
     LaunchError,
     NotExecutable,
     RequestError,
+    ResourceError,
     SandboxError,
     ScratchError,
 )
@@ -124,9 +125,15 @@ class Engine:
     def begin(self, job: Job, asked: int) -> Active:
         """Start one run; the caller holds a slot. `asked`: monotonic ns of the call. A dead launcher is tried once more."""
         try:
-            return Active(self, job, asked)
-        except LauncherDied:
-            return Active(self, job, asked)
+            try:
+                return Active(self, job, asked)
+            except LauncherDied:
+                return Active(self, job, asked)
+        except OSError as error:
+            raise ResourceError(
+                f"a run cannot be prepared: {error.strerror or error}",
+                hint="the calling process is out of descriptors, processes or memory; run less at once or raise its limits",
+            ) from error
 
 
 @dataclass(slots=True)

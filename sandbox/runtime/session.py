@@ -53,33 +53,44 @@ class Session:
         self.master = -1
         self._tty = tty
         self._on_started = on_started
-        self._epoll = select.epoll()
-        self._lane, self.peer_lane = (socket.socket(fileno=end.detach()) for end in wire.pair())
         self._streams: dict[int, Capture] = {}
         self._stdin = -1
         self._pending = memoryview(b"")
         self._feeding_source = False
         self.child_fds: tuple[int, ...] = ()
         self._deadline: float | None = None
+        self._lane_open = False
+        self._epoll = select.epoll()
+        _EVERY.add(self)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        """Make the lane and the streams. A failure half-way leaves a session that `close` can close."""
+        ours, theirs = wire.pair()
+        self._lane, self.peer_lane = socket.socket(fileno=ours.detach()), socket.socket(fileno=theirs.detach())
+        self._epoll.register(self._lane, select.EPOLLIN)
         self._lane_open = True
         self._open_streams()
-        self._epoll.register(self._lane, select.EPOLLIN)
-        _EVERY.add(self)
 
     def _open_streams(self) -> None:
         if self._tty:
             return
-        stdin_read, stdin_write = os.pipe2(os.O_CLOEXEC)
-        pairs = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
-        self.child_fds = (stdin_read, pairs[0][1], pairs[1][1])
-        for (reader, _), capture in zip(pairs, (self.out, self.err), strict=True):
+        stdin, self._stdin = os.pipe2(os.O_CLOEXEC)
+        self.child_fds = (stdin,)
+        for capture in (self.out, self.err):
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+            self.child_fds += (writer,)
             self._watch_output(reader, capture)
-        os.set_blocking(stdin_write, False)
-        if self.feed.quick(stdin_write):
-            os.close(stdin_write)
-            return
-        self._stdin = stdin_write
-        self._await_source()
+        os.set_blocking(self._stdin, False)
+        if self.feed.quick(self._stdin):
+            os.close(self._stdin)
+            self._stdin = -1
+        else:
+            self._await_source()
 
     def _watch_output(self, fd: int, capture: Capture) -> None:
         os.set_blocking(fd, False)
@@ -167,7 +178,7 @@ class Session:
         """Too late: streams that are still open belong to nobody, a lane that does not answer is closed."""
         for fd in list(self._streams):
             self._close_stream(fd)
-        if self.ended is None and self.failure is None:
+        if self.ended is None and self.failure is None and self._lane_open:
             self._close_lane()
 
     def _on_lane(self) -> None:
@@ -274,11 +285,10 @@ class Session:
         self._stdin = -1
 
     def _close_lane(self) -> None:
-        if self._lane_open:
-            self._lane_open = False
-            self._epoll.unregister(self._lane)
-            self._lane.close()
-            self._deadline = time.monotonic() + DRAIN_SECONDS
+        self._lane_open = False
+        self._epoll.unregister(self._lane)
+        self._lane.close()
+        self._deadline = time.monotonic() + DRAIN_SECONDS
 
     def check(self) -> None:
         """Raise what is no result: a caller's own error, a dead launcher."""
@@ -294,8 +304,11 @@ class Session:
         self._close_stdin()
         for fd in list(self._streams):
             self._close_stream(fd)
-        self._close_lane()
-        self.launched()
+        if self._lane_open:
+            self._close_lane()
+            self.peer_lane.close()
+        wire.close_all(self.child_fds)
+        self.child_fds = ()
         if self.collected >= 0:
             os.close(self.collected)
             self.collected = -1
@@ -308,9 +321,10 @@ class Session:
         self._streams.clear()
         self._stdin = self.collected = self.master = -1
         self.child_fds = ()
-        self._lane_open = False
-        self._lane.close()
-        self.peer_lane.close()
+        if self._lane_open:
+            self._lane_open = False
+            self._lane.close()
+            self.peer_lane.close()
         self._epoll.close()
 
 

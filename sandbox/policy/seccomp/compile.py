@@ -13,7 +13,7 @@ import functools
 import os
 from typing import Any
 
-from sandbox.model.errors import ProfileError, UnsupportedHostError
+from sandbox.model.errors import ProfileError, ResourceError, UnsupportedHostError
 from sandbox.model.plan import Filters
 from sandbox.model.policy import ArgCondition, SeccompPolicy
 from sandbox.policy.seccomp import rules, tables
@@ -123,7 +123,10 @@ class _Program:
 
     def export(self) -> bytes:
         """The program as bytes (struct sock_filter[])."""
-        memfd = os.memfd_create("bpf", os.MFD_CLOEXEC)
+        try:
+            memfd = os.memfd_create("bpf", os.MFD_CLOEXEC)
+        except OSError as error:
+            raise ResourceError(f"no memory file for a compiled filter: {error.strerror}", hint="free descriptors or memory") from error
         with os.fdopen(memfd, "w+b") as file:
             self._filter.export_bpf(file)
             file.seek(0)
