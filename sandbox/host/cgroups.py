@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,7 @@ REQUIRED_V1 = ("memory", "pids", "cpuacct")
 OPTIONAL_V1 = ("cpu", "cpuset", "blkio")
 
 _SYSTEMD_RUNS = "/run/systemd/system"
+_ASK_SECONDS = 10.0
 _TOOLS = "/usr/bin:/bin:/usr/local/bin"
 _UNIT_SUFFIXES = (".service", ".scope", ".slice", ".socket", ".mount", ".swap")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
@@ -177,7 +179,7 @@ def _delegated(unified: Hierarchy) -> tuple[list[Place], list[Place]]:
         if directory == unified.own or kind == "empty":
             ours.append(Place(kind, directory, _words(f"{directory}/cgroup.controllers")))
         if unit or directory == unified.mount:
-            if not systemd or is_marked(directory) or not unit:
+            if not systemd or not unit or is_delegated_unit(directory):
                 return ours, []
             # Groups below a unit that was not delegated are systemd's, whoever may write there.
             return [], [Place("foreign", place.directory, place.controllers) for place in ours if place.kind == "own"]
@@ -200,15 +202,29 @@ def has_processes(directory: str) -> bool:
     return bool(_read(f"{directory}/cgroup.procs").strip())
 
 
-def is_marked(directory: str) -> bool:
-    """Whether systemd has marked the group as delegated (Delegate=yes; CGROUP_DELEGATION.md)."""
+def is_delegated_unit(directory: str) -> bool:
+    """Whether systemd has given the group away (Delegate=yes; CGROUP_DELEGATION.md).
+
+    The system's manager marks such groups. A user's manager of older versions does not, so it is asked.
+    """
     for name in ("user.delegate", "trusted.delegate"):
         try:
             if os.getxattr(directory, name) == b"1":
                 return True
         except OSError:
             continue
-    return False
+    ask = shutil.which("systemctl", path=_TOOLS)
+    if ask is None or os.geteuid() == 0 or f"/user@{os.geteuid()}.service/" not in directory or not has_manager():
+        return False
+    command = [ask, "--user", "show", "--property=Delegate", "--value", "--", os.path.basename(directory)]
+    environment = {"XDG_RUNTIME_DIR": runtime_directory(), "LC_ALL": "C"}
+    try:
+        answer = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ASK_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.stdout.strip() == b"yes"
 
 
 def runtime_directory() -> str:

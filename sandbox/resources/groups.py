@@ -226,9 +226,7 @@ def require_set(directory: int, name: str, value: int) -> None:
     """Write an integer limit and check that it holds. Raises OSError, CgroupError."""
     found = set_at(directory, name, str(value))
     if found != str(value):
-        raise CgroupError(
-            f"the kernel took {found!r} for {name} instead of {value}", hint="a limit that does not hold is no limit"
-        )
+        raise CgroupError(f"the kernel took {found!r} for {name} instead of {value}", hint="check the limits of the groups above")
 
 
 def keyed(text: str) -> dict[str, int]:
