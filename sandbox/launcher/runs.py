@@ -12,9 +12,8 @@ from sandbox.model import launch, steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from _socket import socket as Socket
+    from typing import Any
 
     from sandbox.model.launch import LaunchRequest
     from sandbox.model.plan import Plan

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 from sandbox.host.facts import HostFacts
-
 from sandbox.model.errors import UnsupportedHostError
 from sandbox.model.plan import IdMaps
 from sandbox.model.policy import Identity

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from sandbox.host.facts import HostFacts
-
 from sandbox.model.errors import UnsupportedHostError
 from sandbox.model.plan import Landlock
 from sandbox.model.policy import Policy

@@ -9,7 +9,6 @@ import os
 import resource
 
 from sandbox.host.facts import HostFacts
-
 from sandbox.kernel.namespaces import (
     CLONE_NEWIPC,
     CLONE_NEWNET,

@@ -112,7 +112,7 @@ _loaded: dict[object, tuple[dict[str, tuple[int, ...]], Policy]] = {}
 
 def _stamps(files: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """What would change if one of these files was written or replaced."""
-    stamps = {}
+    stamps: dict[str, tuple[int, ...]] = {}
     for file in files:
         try:
             found = os.stat(file)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.model.errors import PolicyError
 from sandbox.model.limits import Limits
-from sandbox.model.policy import Policy, SeccompRule
+from sandbox.model.policy import Action, Policy, SeccompRule
 from sandbox.policy import units
 from sandbox.policy.resolve import LIMITS
 from sandbox.policy.seccomp import tables
@@ -28,7 +28,7 @@ _SHORT = {
     **{name: f"limits.{name}" for name in LIMITS},
 }
 # key → (field path in Policy, values from tightest to loosest)
-_ORDERED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
+ORDERED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "network.mode": ("network", ("none", "loopback")),
     "cgroup.requirement": ("cgroup.requirement", ("required", "best_effort")),
     "landlock.requirement": ("landlock", ("required", "if_present")),
@@ -42,7 +42,7 @@ _ORDERED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "namespaces.time": ("namespaces.time", (True, False)),
     "identity.id_map": ("identity.id_map", ("ranges", "auto", "single")),
 }
-_SUBSETS = {
+SUBSETS = {
     "dev.devices": "devices",
     "capabilities.keep": "capabilities",
     "seccomp.socket_families": "seccomp.socket_families",
@@ -50,13 +50,13 @@ _SUBSETS = {
 }
 _ADDITIONS = {"paths.masked": "masked_paths", "paths.readonly": "readonly_paths"}
 _FREE = {"identity.hostname": "identity.hostname", "process.cwd": "cwd"}
-_DENIALS = {"seccomp.deny": ("errno", errno.EPERM), "seccomp.kill": ("kill", 0)}
+_DENIALS: Mapping[str, tuple[Action, int]] = {"seccomp.deny": ("errno", errno.EPERM), "seccomp.kill": ("kill", 0)}
 
 
 def known_keys() -> list[str]:
     """Every key that can be overridden."""
     other = ["cgroup.cpus", "process.umask", "seccomp.groups", "mounts.read_only", "mounts.remove"]
-    return sorted([*_ORDERED, *_SUBSETS, *_ADDITIONS, *_FREE, *_DENIALS, *other, *(f"limits.{name}" for name in LIMITS)])
+    return sorted([*ORDERED, *SUBSETS, *_ADDITIONS, *_FREE, *_DENIALS, *other, *(f"limits.{name}" for name in LIMITS)])
 
 
 def tighten(policy: Policy, overrides: Mapping[str, object]) -> Policy:
@@ -110,13 +110,13 @@ def _lower(name: str, field: str, wanted: int, allowed: int) -> int:
 
 
 def _override(policy: Policy, key: str, value: object) -> Policy:
-    if key in _ORDERED:
-        field, order = _ORDERED[key]
+    if key in ORDERED:
+        field, order = ORDERED[key]
         return _set(policy, field, _ordered(key, _word(value, order, key), _get(policy, field), order))
-    if key in _SUBSETS:
+    if key in SUBSETS:
         names = _names(value)
-        _check_subset(key, names, _get(policy, _SUBSETS[key]))
-        return _set(policy, _SUBSETS[key], names)
+        _check_subset(key, names, _get(policy, SUBSETS[key]))
+        return _set(policy, SUBSETS[key], names)
     if key in _ADDITIONS:
         added = _names(value)
         if not all(path.startswith("/") and ".." not in path.split("/") for path in added):
@@ -185,7 +185,7 @@ def _deny(policy: Policy, key: str, names: tuple[str, ...]) -> Policy:
             raise PolicyError(f"{name!r} is needed to start any program", path=key)
     rule = SeccompRule(
         syscalls=names, action=action, errno=number, args=(), group=f"override:{key}", why="asked for by the caller"
-    )  # type: ignore[arg-type]
+    )
     return _set(policy, "seccomp.rules", (*policy.seccomp.rules, rule))
 
 
@@ -243,8 +243,9 @@ def _get(policy: Policy, field: str) -> Any:
     return value
 
 
-def _set(policy: Policy, field: str, value: object) -> Policy:
+def _set(policy: Policy, field: str, value: Any) -> Policy:
     head, _, rest = field.partition(".")
     if rest:
         value = dataclasses.replace(getattr(policy, head), **{rest: value})
-    return dataclasses.replace(policy, **{head: value})
+    changes: dict[str, Any] = {head: value}
+    return dataclasses.replace(policy, **changes)

@@ -47,8 +47,8 @@ class Feed:
     def next_piece(self) -> bytes:
         """The next bytes; b"" at the end. Raises RequestError when an iterator gives something else."""
         if self._data is not None:
-            piece, self._data = self._data[:PIECE], self._data[PIECE:]
-            return bytes(piece)
+            head, self._data = self._data[:PIECE], self._data[PIECE:]
+            return bytes(head)
         if self.source_fd >= 0:
             try:
                 return os.read(self.source_fd, PIECE)

@@ -206,12 +206,11 @@ def _files(files: Mapping[str, FileContent] | None, limits: Limits) -> tuple[tup
         if "." in checked.split("/"):
             raise RequestError(f"files: {name!r} must not contain '.' as a component")
         out.append((os.fsencode(checked), mode & 0o777, bytes(data)))
-    names = {name for name, _, _ in out}
-    for name in names:
-        parts = name.split(b"/")
-        for count in range(1, len(parts)):
-            if b"/".join(parts[:count]) in names:
-                raise RequestError(f"files: {os.fsdecode(name)!r} lies below another file")
+    taken = {raw for raw, _, _ in out}
+    for raw in taken:
+        parts = raw.split(b"/")
+        if any(b"/".join(parts[:count]) in taken for count in range(1, len(parts))):
+            raise RequestError(f"files: {os.fsdecode(raw)!r} lies below another file")
     total = sum(len(data) for _, _, data in out)
     if total > min(limits.scratch_bytes, MAX_FILES_BYTES) or len(out) > limits.scratch_inodes:
         raise RequestError(

@@ -1,24 +1,34 @@
-"""What a list of rules means for one system call. Both the compiler and the listing read it from here.
+"""What a list of rules means for one system call. Compiler, listing and OCI export read it from here.
 
-A later layer (a group further down the list, or the profile itself) replaces what earlier layers say about a system
-call. Within a layer rules add up: conditional refusals refine an unconditional "allow".
+A later layer (a group further down the list, or the profile itself) replaces all that earlier layers say about a system
+call. Within a layer the order of rules does not matter. For one call the first of these that applies decides:
+
+    1. socket and socketpair: a family that is not in `socket_families` is answered with EAFNOSUPPORT
+    2. a conditional "errno" whose conditions hold
+    3. a conditional "notify" or "kill" whose conditions hold
+    4. a conditional "allow" or "log" whose conditions hold
+    5. the rule without conditions
+    6. `default_errno`
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sandbox.model.errors import ProfileError
-from sandbox.model.policy import ArgCondition, SeccompPolicy, SeccompRule
-from sandbox.policy.seccomp import tables
+from sandbox.model.policy import SeccompPolicy, SeccompRule
 
 SOCKET_CALLS = ("socket", "socketpair")
+REFUSALS = ("errno",)
+REPORTS = ("notify", "kill")
+ADMISSIONS = ("allow", "log")
+_ORDER = (*REFUSALS, *REPORTS, *ADMISSIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """All that holds for one system call. `base` is the unconditional rule, `refined` the conditional ones."""
+    """All that holds for one system call. `base` is the rule without conditions; `refined` the others, in order of effect."""
 
     name: str
     base: SeccompRule | None
@@ -26,12 +36,16 @@ class Decision:
 
     @property
     def admitted(self) -> bool:
-        """The main filter must let it through (perhaps for the refining one to refuse)."""
-        return self.base is not None and self.base.action in ("allow", "notify", "kill", "log")
+        """Some call of it is made, or reported."""
+        return any(rule.action not in REFUSALS for rule in (self.base, *self.refined) if rule is not None)
+
+    def conditional(self, actions: tuple[str, ...]) -> tuple[SeccompRule, ...]:
+        """The rules with conditions whose action is one of these."""
+        return tuple(rule for rule in self.refined if rule.action in actions)
 
 
 def decisions(policy: SeccompPolicy) -> Mapping[str, Decision]:
-    """The decision for every named system call. Raises ProfileError for rules that contradict each other."""
+    """The decision for every named system call, by name. Raises ProfileError for rules that contradict each other."""
     layers: dict[str, list[SeccompRule]] = {}
     for rule in policy.rules:
         for name in rule.syscalls:
@@ -44,30 +58,13 @@ def decisions(policy: SeccompPolicy) -> Mapping[str, Decision]:
 
 def _decide(name: str, rules: list[SeccompRule]) -> Decision:
     plain = [rule for rule in rules if not rule.args]
-    refined = tuple(rule for rule in rules if rule.args)
     if len({(rule.action, rule.errno) for rule in plain}) > 1:
-        raise ProfileError(f"two rules without conditions say different things about {name!r}", path="seccomp.rules")
-    base = plain[-1] if plain else None
-    if base is None and any(rule.action not in ("allow", "log") for rule in refined):
         raise ProfileError(
-            f"{name!r} is refused under a condition but never allowed",
-            path="seccomp.rules",
-            hint='add a rule with action "allow"',
+            f"two rules without conditions say different things about {name!r}", path="seccomp.rules", hint="keep one of them"
         )
-    if base is not None and base.action != "allow" and refined:
-        raise ProfileError(f"the conditions on {name!r} are without effect beside {base.action!r}", path="seccomp.rules")
-    if len({rule.action for rule in (*plain, *refined) if rule.action in ("kill", "notify")}) > 1:
-        raise ProfileError(f"{name!r} cannot be both killed on and notified", path="seccomp.rules")
-    return Decision(name, base, () if base is not None and base.action != "allow" else refined)
-
-
-def refused_families(policy: SeccompPolicy) -> Iterator[ArgCondition]:
-    """Conditions on the first argument of socket(2) that together are everything but the allowed families.
-
-    Compared with all 64 bits: a family with high bits set is above every known number and refused (SF10).
-    """
-    allowed = {tables.FAMILIES[name] for name in policy.socket_families}
-    for number in range(tables.HIGHEST_FAMILY + 1):
-        if number not in allowed:
-            yield ArgCondition(index=0, op="eq", value=number, mask=0)
-    yield ArgCondition(index=0, op="gt", value=tables.HIGHEST_FAMILY, mask=0)
+    if len({rule.action for rule in rules if rule.action in REPORTS}) > 1:
+        raise ProfileError(
+            f"{name!r} is both notified and killed on", path="seccomp.rules", hint="one system call can have only one of the two"
+        )
+    refined = sorted((rule for rule in rules if rule.args), key=lambda rule: _ORDER.index(rule.action))
+    return Decision(name, plain[-1] if plain else None, tuple(refined))
