@@ -56,9 +56,7 @@ def _reports(decision: rules.Decision) -> list[SeccompRule]:
     return [rule for rule in (decision.base, *decision.refined) if rule is not None and rule.action in rules.REPORTS]
 
 
-def _main_stages(
-    library: Any, arch: str, policy: SeccompPolicy, decided: Mapping[int, rules.Decision]
-) -> list[_Stage]:
+def _main_stages(library: Any, arch: str, policy: SeccompPolicy, decided: Mapping[int, rules.Decision]) -> list[_Stage]:
     families, no_family = _Stage(library, arch, _CONTINUE), _Stage(library, arch, _CONTINUE)
     refusals, admissions = _Stage(library, arch, _CONTINUE), _Stage(library, arch, _CONTINUE)
     default = library.ERRNO(policy.default_errno)
