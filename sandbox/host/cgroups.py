@@ -170,7 +170,7 @@ def places(found: Layout, *, spawn_scope: bool = True) -> Iterator[Place]:
 
 def _delegated(unified: Hierarchy) -> tuple[list[Place], list[Place]]:
     """Groups from our own upwards that we may use: (surely ours, perhaps systemd's)."""
-    systemd = os.path.isdir(_SYSTEMD_RUNS)
+    systemd = systemd_runs()
     ours: list[Place] = []
     directory = unified.own
     while directory and may_manage(directory):
@@ -227,6 +227,11 @@ def is_delegated_unit(directory: str) -> bool:
     return answer.stdout.strip() == b"yes"
 
 
+def systemd_runs() -> bool:
+    """Whether systemd is the init of this host (sd_booted(3))."""
+    return os.path.isdir(_SYSTEMD_RUNS)
+
+
 def runtime_directory() -> str:
     """XDG_RUNTIME_DIR, or the place where it is by convention."""
     return os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
@@ -235,7 +240,7 @@ def runtime_directory() -> str:
 def has_manager() -> bool:
     """Whether a systemd manager that this user may ask is there."""
     if os.geteuid() == 0:
-        return os.path.isdir(_SYSTEMD_RUNS)
+        return systemd_runs()
     return os.path.exists(f"{runtime_directory()}/systemd/private")
 
 

@@ -6,6 +6,7 @@ in a process of its own. It changes nothing outside: everything it mounts ends w
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -60,7 +61,7 @@ def _inside() -> None:
         ("cgroup", namespaces.CLONE_NEWCGROUP),
         ("time", namespaces.CLONE_NEWTIME),
     ):
-        _try(name, lambda flag=flag: namespaces.unshare(flag))
+        _try(name, functools.partial(namespaces.unshare, flag))
     _try("proc", lambda: os.close(mounts.new_filesystem(b"proc", ((b"hidepid", b"invisible"),), mounts.ATTR_NOSUID)))
     if _try("tmpfs", lambda: mounts.mount(b"tmpfs", b"/tmp", b"tmpfs", 0, b"size=64k,nr_inodes=16")):
         _try("mount_setattr", lambda: mounts.set_attributes(-100, b"/tmp", mounts.ATTR_NOSUID, recursive=True))
