@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ CIRCUMSTANCES = {
     "umask 0": "os.umask(0)",
     "a directory that was removed": "import tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)",
     "nowhere to write": "for n in ('HOME', 'TMPDIR', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME'): os.environ[n] = '/proc/self/none'",
+    "somebody else's home": "import tempfile; d = tempfile.mkdtemp(); os.chmod(d, 0); os.environ.update(HOME=d)",
     "no environment": "os.environ.clear()",
     "low priority": "os.nice(10)",
     "a thread": "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
@@ -64,6 +66,24 @@ def test_closed_standard_streams(closed: str, arguments: dict[str, Any], tmp_pat
     code = f"for fd in ({closed},): os.close(fd)\n{RIGHT}\nopen({str(path)!r}, 'w').write(json.dumps(answer)); os._exit(0)"
     callers.finish(callers.start(code, **arguments), seconds(60))
     assert json.loads(path.read_text()) == EXPECTED
+
+
+def test_the_launcher_under_the_debug_allocator(arguments: dict[str, Any], tmp_path: Path) -> None:
+    """A buffer that the kernel writes past its end shows at once here, and elsewhere only with some interpreters."""
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -X dev "$@"\n')
+    wrapper.chmod(0o755)
+    code = """
+import sandbox
+sys.executable = arguments["wrapper"]
+with sandbox.Sandbox(**options()) as box:
+    answer = [str(box.run([INSIDE, *words.split()], collect=["."], files={"a": b"1"}, **more).exit) for words, more in (
+        ("exit 3", {}), ("syscall 165 0 0 0 0 0", {}), ("exit 4", {}), ("abort", {}), ("window", {"tty": (24, 80)}), ("exit 5", {}),
+    )]
+print(json.dumps(answer))
+"""
+    ends = answer(code, {**arguments, "wrapper": str(wrapper)})
+    assert ends == [*(f"Exited(code={code})" for code in (3, 2, 4)), "Signaled(signal=6)", "Exited(code=0)", "Exited(code=5)"]
 
 
 def test_leaked_descriptors_stay_outside(arguments: dict[str, Any]) -> None:
