@@ -78,7 +78,7 @@ import sandbox
 sys.executable = arguments["wrapper"]
 with sandbox.Sandbox(**options()) as box:
     answer = [str(box.run([INSIDE, *words.split()], collect=["."], files={"a": b"1"}, **more).exit) for words, more in (
-        ("exit 3", {}), ("syscall 165 0 0 0 0 0", {}), ("exit 4", {}), ("abort", {}), ("window", {"tty": (24, 80)}), ("exit 5", {}),
+        ("exit 3", {}), ("syscall 165 0 0 0 0 0", {}), ("exit 4", {}), ("abort", {}), ("window", {"tty": (24, 80)}), ("exit 5", {})
     )]
 print(json.dumps(answer))
 """
