@@ -43,12 +43,15 @@ def duration(nanoseconds: int) -> str:
 
 
 def value(name: str, number: object) -> str:
-    """A number in the unit that the end of its name says (`_ns`, `_bytes`)."""
+    """A number in the unit that its name, or the end of it, says (`wall_ns`, `bytes`)."""
+    unit = name.rpartition("_")[2]
     if isinstance(number, int) and not isinstance(number, bool):
-        if name.endswith("_ns"):
+        if unit == "ns":
             return duration(number)
-        if name.endswith("_bytes"):
+        if unit == "bytes":
             return size(number)
+        if unit == "millicpus":
+            return f"{number / 1000:g} CPUs"
     return str(number)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.model.errors import CapacityError, CommandNotFound, NotExecutable, UnsupportedHostError
 from sandbox.model.result import CollectedFile, Evidence, Exited, Outcome, Signaled
-from tests.unit.cli.conftest import WEAKER, make_result
+from tests.unit.cli.fakes import WEAKER, make_result
 
 
 def test_the_command_reaches_the_api_as_it_is(api, invoke):
@@ -168,7 +168,10 @@ def test_weaker_controls_are_said_in_one_line_even_when_quiet(api, invoke):
 
 def test_a_limit_is_named_unless_quiet(api, invoke):
     api.result = make_result(
-        outcome=Outcome.MEMORY, exit=Signaled(9), evidence=(Evidence("memory.events", "oom_kill", 1),), refused_files=(("l", "symlink"),)
+        outcome=Outcome.MEMORY,
+        exit=Signaled(9),
+        evidence=(Evidence("memory.events", "oom_kill", 1),),
+        refused_files=(("l", "symlink"),),
     )
     assert invoke("run", "--", "x")[2] == "sandbox: not collected: l: symlink\nsandbox: ended: memory: memory.events oom_kill=1\n"
     assert invoke("run", "-q", "--", "x") == (137, "", "")
@@ -180,8 +183,9 @@ def test_the_report_has_every_part(api, invoke, tmp_path, monkeypatch):
     api.result = make_result(degraded=WEAKER, files={"o": CollectedFile(b"12", 0o644)}, refused_files=(("bad\x1b[31m", "fifo"),))
     _, out, err = invoke("run", "-v", "--json", "--collect", "o", "--", "cat", "script")
     assert json.loads(out)
-    for line in ("outcome: exited", "exit: code 0", "evidence: waitid code=0", "cpu: 1.5 ms user, 0 system", "memory peak: 3.0 MiB",
-                 "copied in: script", "collected: o (2 B)", "  seccomp: main_sha256=abababababababab, instructions=100",
+    for line in ("outcome: exited", "exit: code 0", "evidence: waitid code=0", "cpu: 1.5 ms user, 0 system",
+                 "memory peak: 3.0 MiB", "copied in: script", "collected: o (2 B)",
+                 "  seccomp: main_sha256=abababababababab, instructions=100",
                  "enforced: namespaces: user", "  cgroup: none", "degraded: memory: sampling; late",
                  "not collected: bad\\x1b[31m: fifo"):  # fmt: skip
         assert line in err.splitlines(), line
@@ -190,9 +194,13 @@ def test_the_report_has_every_part(api, invoke, tmp_path, monkeypatch):
 
 def test_collected_files_are_written_below_a_new_directory(api, invoke, tmp_path):
     out = tmp_path / "out"
-    api.result = make_result(files={"a": CollectedFile(b"1", 0o600), "d/e/f": CollectedFile(b"2", 0o4755), "d/g": CollectedFile(b"3", 0)})
+    api.result = make_result(
+        files={"a": CollectedFile(b"1", 0o600), "d/e/f": CollectedFile(b"2", 0o4755), "d/g": CollectedFile(b"3", 0)}
+    )
     assert invoke("run", "--collect", ".", "--out", str(out), "--", "x")[0] == 0
-    found = {str(path.relative_to(out)): (path.read_bytes(), path.stat().st_mode & 0o7777) for path in out.rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(out)): (path.read_bytes(), path.stat().st_mode & 0o7777) for path in out.rglob("*") if path.is_file()
+    }
     assert found == {"a": (b"1", 0o600), "d/e/f": (b"2", 0o700), "d/g": (b"3", 0o600)}
     assert out.stat().st_mode & 0o777 == 0o700
 

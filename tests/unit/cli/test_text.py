@@ -24,6 +24,8 @@ def test_numbers():
     assert [text.duration(n) for n in (0, 1500, 1_500_000, 2_340_000_000)] == ["0", "2 µs", "1.5 ms", "2.34 s"]
     assert text.value("wall_ns", 10**9) == "1.00 s"
     assert text.value("pids", 3) == "3"
+    assert text.value("bytes", 1024) == "1.0 KiB"
+    assert text.value("cpu_quota_millicpus", 1500) == "1.5 CPUs"
     assert text.value("limited_bytes", True) == "True"
 
 

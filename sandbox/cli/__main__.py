@@ -1,0 +1,5 @@
+"""`python -m sandbox.cli` is the command `sandbox`."""
+
+from sandbox.cli.main import main
+
+main()
