@@ -158,7 +158,9 @@ def _userns(seen: Survey) -> Check:
 
 
 def _namespaces(seen: Survey) -> Check:
-    refused = [name for name in ("ipc", "uts", "net", "cgroup") if seen.probe.get(name, -1) != 0]
+    refused = [name for name in ("ipc", "uts", "net", "cgroup") if seen.probe.get(name)]
+    if "cgroup" not in seen.probe:
+        return _failed("namespaces", "isolation", "not tried", features.UNTRIED)
     if refused:
         words = ("no sandbox can be started: each run has its own", features.KERNEL[1])
         return _failed("namespaces", "isolation", f"refused: {', '.join(refused)}", words)
@@ -169,18 +171,21 @@ def _namespaces(seen: Survey) -> Check:
 
 
 def _procfs(seen: Survey) -> Check:
-    number = seen.probe.get("proc", -1)
+    number = seen.probe.get("proc")
+    if number is None:
+        return _failed("procfs", "isolation", "not tried", features.UNTRIED)
     if number:
-        found = os.strerror(number) if number > 0 else "not reached"
-        return _failed("procfs", "isolation", found, features.procfs(container=seen.container))
+        return _failed("procfs", "isolation", os.strerror(number), features.procfs(container=seen.container))
     return _passed("procfs", "isolation", "a private one can be mounted")
 
 
 def _mounts(seen: Survey) -> Check:
     for step in ("tmpfs", "mount_setattr"):
-        number = seen.probe.get(step, -1)
+        number = seen.probe.get(step)
+        if number is None:
+            return _failed("mounts", "isolation", "not tried", features.UNTRIED)
         if number:
-            found = f"{step}: {os.strerror(number) if number > 0 else 'not reached'}"
+            found = f"{step}: {os.strerror(number)}"
             return _failed(
                 "mounts", "isolation", found, ("the private file system of a sandbox cannot be made", features.KERNEL[1])
             )
@@ -188,9 +193,11 @@ def _mounts(seen: Survey) -> Check:
 
 
 def _overlay(seen: Survey) -> Check:
-    number = seen.probe.get("overlay", -1)
+    number = seen.probe.get("overlay")
+    if number is None:
+        return _caution("overlay", "isolation", "not tried", features.UNTRIED)
     if number:
-        found = os.strerror(number) if number > 0 else "not reached"
+        found = os.strerror(number)
         words = ("profiles with a writable root (rootfs.writable) are refused", "sudo modprobe overlay")
         return _caution("overlay", "isolation", found, words)
     return _passed("overlay", "isolation", "usable in a user namespace")

@@ -35,11 +35,13 @@ SECCOMP: Words = (
     "system calls cannot be filtered, so runs are refused",
     "boot a kernel with CONFIG_SECCOMP_FILTER=y, 5.0 or later",
 )
+UNTRIED: Words = ("nothing can be told about it before user namespaces work", "cure the check `userns` first")
 LANDLOCK: Words = (
     "the second net below the mounts is missing; profiles that require Landlock are refused",
     'boot with lsm=landlock,... and CONFIG_SECURITY_LANDLOCK=y, or set landlock = "if_present" in the profile',
 )
-OLD_LANDLOCK: Words = (
+OLD_UNTRIED: Words = ("nothing can be told about it before user namespaces work", "cure the check `userns` first")
+LANDLOCK: Words = (
     "only the part of the second net that this ABI knows is there (4: TCP, 5: device ioctls, 6: sockets and signals)",
     "boot Linux 6.12 or later",
 )
@@ -143,6 +145,11 @@ def cgroup(layout: Layout, places: tuple[Place, ...], legacy: Mapping[str, str],
         missing = ", ".join(name for name in REQUIRED_V1 if name not in legacy)
         consequence = f"{_NO_GROUP}; not mounted or not writable here: {missing}"
         return consequence, f"mount these v1 hierarchies writable below /sys/fs/cgroup, {DEGRADED}"
+    if any(place.is_enough for place in places):
+        return (
+            f"{_NO_GROUP}; a group could be had, but using it failed",
+            f"look at what `systemd-run --user --scope -p Delegate=yes true` says, {DEGRADED}",
+        )
     if any(place.kind == "scope" for place in places):
         return (
             f"{_NO_GROUP}; systemd does not hand the memory and pids controllers to user managers",
