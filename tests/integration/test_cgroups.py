@@ -1,0 +1,389 @@
+"""Control groups for real: limits bite, counters tell, nothing is left. The launcher is played by a small program."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sandbox.launcher.runs import read_cpu_ns
+from sandbox.model.errors import CgroupError
+from sandbox.resources.cgroups import Base, CgroupLimits, LauncherGroup, Lease, find_base
+from tests.support.clock import seconds, wait_until
+from tests.support.leaks import descriptors
+
+pytestmark = [pytest.mark.vm, pytest.mark.requires("cgroup")]
+
+ROOT = Path(__file__).resolve().parents[2]
+MIB = 1 << 20
+LIMITS = CgroupLimits(memory_bytes=64 * MIB, pids=16)
+
+# Starts each payload inside the groups it gets, like a launcher and its inits do.
+LAUNCHER = f"""
+import json, os, socket, sys
+sys.path.insert(0, {str(ROOT)!r})
+from sandbox.kernel import namespaces
+control = socket.socket(fileno=int(sys.argv[1]))
+control.send(b"ready %d" % os.getpid())
+while True:
+    message, fds, _, _ = socket.recv_fds(control, 65536, 16)
+    if not message:
+        os._exit(0)
+    order = json.loads(message)
+    joins = fds if order["joins"] else []
+    pid, pidfd = namespaces.clone(0, -1 if joins else fds[0])
+    if pid == 0:
+        control.close()
+        for fd in joins:
+            os.write(fd, b"0")
+        os.execv(sys.executable, [sys.executable, "-I", "-S", "-B", "-c", order["code"]])
+    for fd in fds:
+        os.close(fd)
+    if order["wait"]:
+        pid = os.waitpid(pid, 0)[1]
+    os.close(pidfd)
+    control.send(b"%d" % pid)
+"""
+
+
+class Launcher:
+    """The program above, in the groups that `base` made for it."""
+
+    def __init__(self, base: Base) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(seconds(30))
+        command = [*base.command_prefix, sys.executable, "-I", "-S", "-B", "-c", LAUNCHER, str(theirs.fileno())]
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
+        theirs.close()
+        self.socket = ours
+        self.pid = int(ours.recv(64).split()[1])
+        self.group: LauncherGroup = base.open_group(self.pid)
+        self._lock = threading.Lock()
+
+    def start(self, lease: Lease, code: str, *, wait: bool) -> int:
+        fds = list(lease.join_fds) or [lease.cgroup2_fd]
+        order = json.dumps({"code": code, "joins": bool(lease.join_fds), "wait": wait}).encode()
+        with self._lock:
+            socket.send_fds(self.socket, [order], fds)
+            return int(self.socket.recv(64))
+
+    def run(self, lease: Lease, code: str) -> int:
+        """Exit code, negative for a signal."""
+        return os.waitstatus_to_exitcode(self.start(lease, code, wait=True))
+
+    def close(self) -> None:
+        self.socket.close()
+        self.process.wait(seconds(10))
+        self.group.close()
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return find_base()
+
+
+@pytest.fixture
+def launcher(base: Base) -> Iterator[Launcher]:
+    made = Launcher(base)
+    yield made
+    made.close()
+    assert [path for path in made.group.cleanup_spec() if os.path.exists(path)] == []
+
+
+def own_groups_text() -> str:
+    return Path("/proc/self/cgroup").read_text()
+
+
+def test_memory_and_pids_can_be_limited_here(base: Base):
+    assert {"memory", "pids"} <= base.controllers
+    assert base.version in (1, 2)
+    assert base.description
+
+
+def test_the_launcher_is_moved_and_the_caller_stays(base: Base):
+    before = own_groups_text()
+    made = Launcher(base)
+    try:
+        path = Path(f"/proc/{made.pid}/cgroup").read_text().strip().rpartition("\n")[2]
+        if base.version == 2:
+            assert path.endswith("/launcher")
+            assert path[3:].removesuffix("/launcher") in made.group.cleanup_spec()[0]
+        assert own_groups_text() == before
+    finally:
+        made.close()
+
+
+def test_the_limits_stand_in_the_group(launcher: Launcher, base: Base):
+    lease = launcher.group.lease(LIMITS)
+    names = {"memory.max": 64 * MIB, "memory.swap.max": 0, "memory.oom.group": 1, "pids.max": 16}
+    if base.version == 1:
+        names = {"memory.limit_in_bytes": 64 * MIB, "memory.swappiness": 0, "pids.max": 16}
+    found = {name: Path(path, name) for path in lease.paths for name in names if Path(path, name).exists()}
+    assert {name: int(path.read_text()) for name, path in found.items()} | {"memory.swap.max": 0} == names | {
+        "memory.swap.max": 0
+    }
+    lease.close()
+
+
+def test_a_memory_bomb_is_killed_and_counted(launcher: Launcher):
+    lease = launcher.group.lease(LIMITS)
+    assert launcher.run(lease, "bytearray(200 << 20)") == -signal.SIGKILL
+    counters = lease.counters()
+    assert counters.oom_kills >= 1
+    assert 60 * MIB <= counters.memory_peak_bytes <= 64 * MIB
+    if lease.oom_fd is not None:
+        assert int.from_bytes(os.read(lease.oom_fd, 8), sys.byteorder) >= 1
+    lease.close()
+
+
+def test_memory_is_one_limit_for_all_processes(launcher: Launcher):
+    code = """
+import os, signal
+reader, writer = os.pipe()
+for number in range(8):
+    if os.fork() == 0:
+        hoard = bytearray(16 << 20)
+        os.write(writer, b"x")
+        signal.pause()
+for number in range(8):
+    os.read(reader, 1)
+"""
+    lease = launcher.group.lease(LIMITS)
+    if lease.oom_fd is None:
+        assert launcher.run(lease, code) == -signal.SIGKILL, "memory.oom.group takes the innocent parent too"
+    else:
+        launcher.start(lease, code, wait=False)
+        wait_until(lambda: lease.counters().oom_kills, seconds(20), "nothing was killed")
+    assert lease.counters().oom_kills >= 1
+    lease.close()
+
+
+def test_a_normal_program_leaves_no_sign_of_a_limit(launcher: Launcher):
+    lease = launcher.group.lease(LIMITS)
+    assert launcher.run(lease, "raise SystemExit(3)") == 3
+    counters = lease.counters()
+    assert (counters.oom_kills, counters.pids_max_events, counters.nr_throttled) == (0, 0, 0)
+    assert counters.memory_peak_bytes > 0
+    lease.close()
+
+
+def test_a_fork_bomb_meets_its_limit(launcher: Launcher):
+    code = """
+import os, signal
+try:
+    for number in range(100):
+        if os.fork() == 0:
+            signal.pause()
+except BlockingIOError:
+    raise SystemExit(number)
+"""
+    lease = launcher.group.lease(LIMITS)
+    started = launcher.run(lease, code)
+    counters = lease.counters()
+    assert started == 15, "itself and 15 children"
+    assert counters.pids_max_events >= 1
+    assert counters.pids_peak in (0, 16), "0 where the kernel keeps no peak"
+    lease.close()
+
+
+def test_cpu_time_of_dead_grandchildren_is_counted(launcher: Launcher):
+    code = """
+import os, time
+if os.fork() == 0:
+    if os.fork() == 0:
+        while time.process_time() < 0.3:
+            pass
+        os._exit(0)
+    os._exit(os.wait()[1])
+os.wait()
+"""
+    lease = launcher.group.lease(LIMITS)
+    assert read_cpu_ns(lease.cpu_fd) == 0
+    assert launcher.run(lease, code) == 0
+    counters = lease.counters()
+    used = counters.cpu_user_ns + counters.cpu_system_ns
+    assert used >= 0.29e9
+    assert abs(read_cpu_ns(lease.cpu_fd) - used) <= 2000, "microseconds on v2"
+    lease.close()
+
+
+def test_bandwidth_is_throttled(launcher: Launcher, base: Base):
+    if "cpu" not in base.controllers:
+        with pytest.raises(CgroupError, match="cpu controller"):
+            launcher.group.lease(CgroupLimits(memory_bytes=64 * MIB, pids=4, cpu_quota_millicpus=100))
+        return
+    lease = launcher.group.lease(CgroupLimits(memory_bytes=64 * MIB, pids=4, cpu_quota_millicpus=200))
+    assert launcher.run(lease, "import time\nwhile time.process_time() < 0.2: pass") == 0
+    counters = lease.counters()
+    assert counters.nr_throttled >= 1
+    assert counters.throttled_ns > 0.1e9
+    lease.close()
+
+
+def test_a_cpu_set_holds_or_is_refused(launcher: Launcher, base: Base):
+    first = min(os.sched_getaffinity(0))
+    wanted = CgroupLimits(memory_bytes=64 * MIB, pids=4, cpus=(first,))
+    if "cpuset" not in base.controllers:
+        with pytest.raises(CgroupError, match="cpuset controller"):
+            launcher.group.lease(wanted)
+        return
+    lease = launcher.group.lease(wanted)
+    assert launcher.run(lease, f"import os; raise SystemExit(os.sched_getaffinity(0) != {{{first}}})") == 0
+    lease.close()
+
+
+def test_a_limit_that_cannot_hold_leaves_nothing(launcher: Launcher, base: Base):
+    before = descriptors()
+    with pytest.raises(CgroupError):
+        launcher.group.lease(CgroupLimits(memory_bytes=64 * MIB, pids=4, cpus=(4095,)))
+    for path in launcher.group.cleanup_spec():
+        assert [name for name in os.listdir(path) if name.startswith("run-")] == []
+    assert descriptors() == before
+
+
+def test_disk_bandwidth_is_written_where_there_is_a_disk(launcher: Launcher, base: Base):
+    wanted = CgroupLimits(memory_bytes=64 * MIB, pids=4, io_bytes_per_second=MIB)
+    if not {"io", "blkio"} & base.controllers:
+        with pytest.raises(CgroupError, match="controller"):
+            launcher.group.lease(wanted)
+        return
+    lease = launcher.group.lease(wanted)
+    text = "".join(
+        path.read_text()
+        for place in lease.paths
+        for path in Path(place).glob("*")
+        if path.name.endswith(("io.max", "bps_device"))
+    )
+    assert str(MIB) in text
+    lease.close()
+
+
+def test_close_kills_what_is_still_there(launcher: Launcher):
+    lease = launcher.group.lease(LIMITS)
+    paths = lease.paths
+    code = "import os, signal\nfor n in range(5):\n    if os.fork() == 0: break\nsignal.pause()"
+    launcher.start(lease, code, wait=False)
+    wait_until(lambda: len(Path(paths[0], "cgroup.procs").read_text().split()) >= 6, seconds(20))
+    lease.close()
+    assert [path for path in paths if os.path.exists(path)] == []
+
+
+def test_a_killed_group_is_of_no_use_and_the_next_one_is(launcher: Launcher):
+    first = launcher.group.lease(LIMITS)
+    launcher.start(first, "import signal; signal.pause()", wait=False)
+    first.kill()
+    first.close()
+    for _ in range(3):
+        lease = launcher.group.lease(LIMITS)
+        assert launcher.run(lease, "raise SystemExit(7)") == 7
+        lease.close()
+
+
+def test_close_of_the_group_ends_the_launcher_too_on_v2(base: Base):
+    made = Launcher(base)
+    lease = made.group.lease(LIMITS)
+    made.start(lease, "import signal; signal.pause()", wait=False)
+    if base.version == 1:
+        lease.kill()
+    made.group.close()
+    made.group.close()
+    assert [path for path in made.group.cleanup_spec() if os.path.exists(path)] == []
+    with pytest.raises(CgroupError):
+        made.group.lease(LIMITS)
+    made.close()
+    lease.close()
+
+
+def test_many_threads_lease_at_once(launcher: Launcher):
+    before = descriptors()
+
+    def one(number: int) -> int:
+        lease = launcher.group.lease(LIMITS)
+        try:
+            return launcher.run(lease, f"raise SystemExit({number % 50})") if number % 10 == 0 else lease.counters().oom_kills
+        finally:
+            lease.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(one, range(80))) == [number % 50 if number % 10 == 0 else 0 for number in range(80)]
+    assert descriptors() == before
+
+
+def test_a_forked_child_only_closes_its_copies(launcher: Launcher):
+    lease = launcher.group.lease(LIMITS)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            lease.close()
+            launcher.group.close()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert all(os.path.exists(path) for path in lease.paths)
+    assert launcher.run(lease, "raise SystemExit(5)") == 5
+    lease.close()
+
+
+STALE = f"""
+import os, subprocess, sys
+sys.path.insert(0, {str(ROOT)!r})
+from sandbox.resources.cgroups import CgroupLimits, find_base
+base = find_base()
+if base.command_prefix:
+    sys.exit("scope")
+child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"])
+group = base.open_group(child.pid)
+group.lease(CgroupLimits(memory_bytes=1 << 24, pids=4))
+print(child.pid, *group.cleanup_spec(), sep="\\n", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_groups_of_a_killed_caller_are_swept_by_the_next(base: Base):
+    caller = subprocess.Popen(
+        [sys.executable, "-c", STALE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with caller:
+        if base.command_prefix:
+            assert caller.communicate(timeout=seconds(30))[1].strip() == "scope", "systemd removes scopes by itself"
+            return
+        lines = [caller.stdout.readline().strip() for _ in range(1 + len(base.directories()))]
+        child, paths = int(lines[0]), lines[1:]
+        assert all(os.path.exists(path) for path in paths)
+        find_base()
+        assert all(os.path.exists(path) for path in paths), "its owner lives"
+        caller.kill()
+        caller.wait()
+        find_base()
+        assert [path for path in paths if os.path.exists(path)] == []
+        try:
+            os.kill(child, signal.SIGKILL)
+        except ProcessLookupError:
+            assert base.version == 2, "v2 kills the launcher with the group"
+
+
+def test_a_scope_goes_with_its_launcher(base: Base):
+    if not base.command_prefix:
+        assert base.directories()
+        return
+    made = Launcher(base)
+    scope = os.path.dirname(made.group.cleanup_spec()[0])
+    assert scope.endswith(".scope")
+    made.close()
+    wait_until(lambda: not os.path.exists(scope), seconds(10), "systemd keeps the scope")
+
+
+@pytest.mark.parametrize("value", ["relative/path", "/nowhere/at/all", "/proc"])
+def test_an_unusable_given_group_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch, value: str):
+    monkeypatch.setenv("SANDBOX_CGROUP", value)
+    with pytest.raises(CgroupError, match="SANDBOX_CGROUP"):
+        find_base()
