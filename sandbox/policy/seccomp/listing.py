@@ -14,23 +14,36 @@ _SIGNS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
 def listing(policy: SeccompPolicy, arch: str) -> str:
-    """The text for one architecture: names, numbers, decisions, conditions, groups."""
+    """The text for one architecture: names, numbers, decisions, conditions, groups, reasons.
+
+    The lines of one call are in order of effect: the first whose condition holds decides.
+    """
     numbers = tables.numbers(arch)
+    families = ", ".join(sorted(policy.socket_families, key=lambda name: tables.FAMILIES[name]))
     lines = [
-        f"# {arch}; other architectures, x32 and i386: kill_process",
-        f"# every other call: errno {tables.errno_name(policy.default_errno)}",
-        f"# socket families: {' '.join(policy.socket_families) or 'none'}; others: errno EAFNOSUPPORT",
+        f"# {arch}",
+        "# entries of other architectures (i386, x32, arm): kill_process",
+        f"# calls that are not in this list: errno {tables.errno_name(policy.default_errno)}",
+        f"# families of socket and socketpair: {families or 'none'}; any other: errno EAFNOSUPPORT",
     ]
     for name, decision in rules.decisions(policy).items():
         if name in numbers:
-            lines += [f"{name:<26}{numbers[name]:>4}  {text}" for text in _decision(decision)]
+            lines += [f"{name:<24}{numbers[name]:>4}  {text}" for text in _decision(decision, policy)]
     return "\n".join(lines) + "\n"
 
 
-def _decision(decision: rules.Decision) -> Iterator[str]:
-    for rule in (*([decision.base] if decision.base else []), *decision.refined):
+def _decision(decision: rules.Decision, policy: SeccompPolicy) -> Iterator[str]:
+    for rule in decision.refined:
         conditions = " and ".join(condition_text(item) for item in rule.args)
-        yield f"{action_text(rule):<14} {'if ' + conditions if conditions else '':<44} [{rule.group or 'profile'}]".rstrip()
+        yield _line(action_text(rule), f"if {conditions}", rule)
+    if decision.base is not None:
+        yield _line(action_text(decision.base), "otherwise" if decision.refined else "", decision.base)
+    else:
+        yield f"{f'errno {tables.errno_name(policy.default_errno)}':<13} otherwise"
+
+
+def _line(action: str, condition: str, rule: SeccompRule) -> str:
+    return f"{action:<13} {condition:<{37 if condition else 0}} [{rule.group or 'profile'}] {rule.why}"
 
 
 def action_text(rule: SeccompRule) -> str:
