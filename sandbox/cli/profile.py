@@ -70,7 +70,7 @@ def list_profiles(*, as_json: bool) -> None:
     if as_json:
         errors.say_json(rows)
         return
-    text.table(("NAME", "DESCRIPTION", "FILE"), [tuple(row.values()) for row in rows])
+    text.table(("NAME", "DESCRIPTION", "FILE"), [(row["name"], row["description"], _short(row["file"])) for row in rows])
 
 
 @profile.command()
@@ -170,9 +170,11 @@ def _draw(rows: Sequence[tuple[str, str, str]], chosen: Profile) -> None:
 
 
 def _short(origin: str) -> str:
-    """Shipped files by their name alone."""
+    """On a terminal shipped files by their name alone."""
     from sandbox.policy.locate import profiles_dir
 
+    if not sys.stdout.isatty():
+        return origin
     return origin.removeprefix(f"{profiles_dir()}/")
 
 

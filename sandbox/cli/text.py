@@ -67,7 +67,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, file: TextIO
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
     for row in clean:
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     console(out).print(drawn)

@@ -42,6 +42,7 @@ def test_tables_are_plain_in_a_pipe_and_fit_a_terminal(monkeypatch):
         lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in out.getvalue().splitlines()]
         assert max(map(len, lines)) <= width
         assert "\\x1b[31m" in "".join(lines).replace(" ", "")
+        assert "".join(lines).count("words") == 20
 
 
 def test_wrapping_keeps_the_indent():
