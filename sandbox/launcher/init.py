@@ -186,9 +186,13 @@ class Init:
 
     def _await_exec(self, exec_pipe: int, started: int) -> None:
         """End of file means that the program runs; a record means that it does not and why."""
-        record = os.read(exec_pipe, payload.RECORD.size)
-        if record:
-            self._fail(*payload.RECORD.unpack(record))
+        said = b""
+        while part := os.read(exec_pipe, payload.RECORD.size + len(payload.READY)):
+            said += part
+        if said != payload.READY:
+            record = said.removeprefix(payload.READY)
+            died = (steps.CHILD_DIED, 0, 0)
+            self._fail(*(payload.RECORD.unpack(record) if len(record) == payload.RECORD.size else died))
         os.close(exec_pipe)
         cpu = time.clock_gettime_ns(time.CLOCK_PROCESS_CPUTIME_ID)
         fds = [fd for fd in (self.listener, self.work_fd, self.master) if fd >= 0]

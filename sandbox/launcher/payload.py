@@ -1,6 +1,7 @@
 """The last steps before the untrusted program: the child of init, until exec.
 
-A failure is a fixed record (step, index, errno) on a close-on-exec pipe; end of file on it means that exec happened.
+A failure is a fixed record (step, index, errno) on a close-on-exec pipe. READY on it says that only exec is left: READY
+and then end of file means that exec happened, end of file alone that the child died on its way there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sandbox.model.plan import Plan
 
 RECORD = struct.Struct("=iii")
+READY = b"!"
 
 
 def become(plan: Plan, request: LaunchRequest, streams: tuple[int, int, int], terminal_fd: int, failure: int) -> None:
@@ -30,6 +32,7 @@ def become(plan: Plan, request: LaunchRequest, streams: tuple[int, int, int], te
         progress.at(steps.CHILD_FILTER)
         filters.load_filter(plan.filters.main)
         progress.at(steps.CHILD_EXEC)
+        os.write(failure, READY)
         _execute(request, environment, progress)
     except OSError as error:
         os.write(failure, RECORD.pack(progress.step, progress.index, error.errno or 0))

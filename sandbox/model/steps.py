@@ -49,6 +49,7 @@ CHILD_CAPABILITIES = 63
 CHILD_DESCRIPTORS = 64
 CHILD_FILTER = 65
 CHILD_EXEC = 66
+CHILD_DIED = 67
 
 NAMES: dict[int, str] = {
     value: name.lower() for name, value in list(globals().items()) if name.isupper() and isinstance(value, int)

@@ -17,7 +17,8 @@ _SOCKET_FAMILIES = frozenset({"AF_UNIX", "AF_INET", "AF_INET6"})
 _DYNAMIC = ("mmap mprotect openat read pread64 newfstatat fstat arch_prctl futex prlimit64 set_robust_list").split()
 _SERIOUS = frozenset(
     "mount umount2 unshare setns ptrace process_vm_readv process_vm_writev bpf perf_event_open userfaultfd keyctl add_key"
-    " request_key io_uring_setup open_by_handle_at init_module finit_module kexec_load pidfd_getfd clone3 chroot pivot_root".split()
+    " request_key io_uring_setup open_by_handle_at init_module finit_module kexec_load pidfd_getfd clone3 chroot"
+    " pivot_root".split()
 )
 
 

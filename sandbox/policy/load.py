@@ -125,10 +125,11 @@ def _read(path: Path) -> str:
             raise ResourceError(f"{path} cannot be read: {error.strerror}", hint="close files, or raise the limit") from error
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ProfileError(f"cannot be read: {reason}", file=str(path), hint="check the name and its permissions") from None
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        raise ProfileError("is not a regular file", file=str(path))
     with os.fdopen(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise ProfileError("is not a regular file", file=str(path))
         if found.st_size > MAX_FILE_BYTES:
             raise ProfileError(f"is larger than {MAX_FILE_BYTES} bytes", file=str(path))
         data = file.read(MAX_FILE_BYTES + 1)

@@ -73,10 +73,10 @@ class Profile:
 
         Raises PolicyError when something would be looser.
         """
-        from sandbox.policy.tighten import tighten
+        from sandbox.policy.tighten import full_key, tighten
 
         changes = {**(overrides or {}), **named}
-        origins = {**self.policy.origins, **{key: Origin(file="<override>", line=0) for key in changes}}
+        origins = {**self.policy.origins, **{full_key(key): Origin(file="<override>", line=0) for key in changes}}
         return dataclasses.replace(self, policy=dataclasses.replace(tighten(self.policy, changes), origins=origins))
 
     def tightened_limits(self, limits: Mapping[str, Any] | Limits, base: Limits | None = None) -> Limits:

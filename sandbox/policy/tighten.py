@@ -59,10 +59,15 @@ def known_keys() -> list[str]:
     return sorted([*ORDERED, *SUBSETS, *_ADDITIONS, *_FREE, *_DENIALS, *other, *(f"limits.{name}" for name in LIMITS)])
 
 
+def full_key(key: str) -> str:
+    """The whole key for a short one ("memory" is limits.memory); any other stays as it is."""
+    return _SHORT.get(key, key)
+
+
 def tighten(policy: Policy, overrides: Mapping[str, object]) -> Policy:
     """The policy with `overrides` ("limits.memory" or "memory" → value, also as text). Raises PolicyError."""
     for given, value in overrides.items():
-        key = _SHORT.get(given, given)
+        key = full_key(given)
         if key.startswith("limits."):
             limits = tighten_limits(policy.limits, {key.removeprefix("limits."): value})
             policy = dataclasses.replace(policy, limits=limits)
