@@ -78,7 +78,8 @@ import sandbox
 sys.executable = arguments["wrapper"]
 with sandbox.Sandbox(**options()) as box:
     answer = [str(box.run([INSIDE, *words.split()], collect=["."], files={"a": b"1"}, **more).exit) for words, more in (
-        ("exit 3", {}), ("syscall 165 0 0 0 0 0", {}), ("exit 4", {}), ("abort", {}), ("window", {"tty": (24, 80)}), ("exit 5", {})
+        ("exit 3", {}), ("syscall 165 0 0 0 0 0", {}), ("exit 4", {}), ("abort", {}), ("window", {"tty": (24, 80)}),
+        ("exit 5", {}),
     )]
 print(json.dumps(answer))
 """
@@ -189,7 +190,8 @@ def test_a_host_without_processes_left(arguments: dict[str, Any]) -> None:
 def test_a_host_without_user_namespaces(arguments: dict[str, Any]) -> None:
     """user.max_user_namespaces counts per namespace: a new one can forbid its own children."""
     require("userns")
-    prefix = ("unshare", "--user", "--map-root-user", "sh", "-c", 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"', "sh")
+    forbid = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+    prefix = ("unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c", forbid, "sh")
     told = answer(ERROR, {**arguments, "degraded": True}, prefix=prefix)
     assert told["error"] == "UnsupportedHostError", told
     assert told["feature"] == "userns"
