@@ -51,6 +51,8 @@ class Init:
         self.master = -1
         self.slave = -1
         self.listener = -1
+        self.oom_fd = -1
+        self.oom_own = b"0"
 
     def run(self) -> None:
         """Process: init, from its first instruction to its last. Never returns."""
@@ -87,7 +89,9 @@ class Init:
             os.write(fd, b"0")
             os.close(fd)
         at(steps.INIT_SESSION)
-        namespaces.write_file("/proc/self/oom_score_adj", b"1000")
+        self.oom_fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        self.oom_own = os.pread(self.oom_fd, 16, 0)
+        os.pwrite(self.oom_fd, b"1000", 0)
         os.setsid()
         at(steps.INIT_IDENTITY)
         ids = self.plan.ids
@@ -179,6 +183,8 @@ class Init:
         if child == 0:
             payload.become(self.plan, self.request, self.streams, self.slave, writer)
         os.close(writer)
+        os.pwrite(self.oom_fd, self.oom_own, 0)  # the payload goes first, init lives to tell
+        os.close(self.oom_fd)
         for fd in {*self.streams, self.slave}:
             if fd >= 0:
                 os.close(fd)

@@ -221,13 +221,17 @@ class Active:
             if session.ended is None and session.failure is None and not session.canceled:
                 self.engine.drop(self.launcher)
             if session.error is None and session.failure is not None:
-                if not session.canceled:
+                if not session.canceled and not self._out_of_memory(session.failure):
                     raise failure_error(self.engine, self.prepared, session.failure)
-                session.ended = _never_started(self.submitted)
+                session.ended = _never_started(self.submitted, canceled=session.canceled)
             session.check()
             return self._result()
         finally:
             self.abandon()
+
+    def _out_of_memory(self, failure: tuple[int, int, int]) -> bool:
+        """The kernel killed init for want of memory before it could say that the program runs."""
+        return failure[0] == steps.INIT_DIED and self.lease is not None and self.lease.counters().oom_kills > 0
 
     def abandon(self) -> None:
         """Let go: closing the lane kills the sandbox. Safe to call again."""
@@ -333,12 +337,12 @@ def _usage(ended: Ended, counters: Counters | None, output_bytes: int) -> Usage:
     )
 
 
-def _never_started(submitted: int) -> Ended:
-    """The report of a run that was canceled before its program was executed."""
+def _never_started(submitted: int, *, canceled: bool) -> Ended:
+    """The report of a run that ended before init could report: canceled, or out of memory."""
     return Ended(
         init_ok=False,
         status=9,
-        killed_by=launch.BY_CALLER,
+        killed_by=launch.BY_CALLER if canceled else launch.NOT_KILLED,
         killed_value=0,
         received=submitted,
         started=submitted,
