@@ -60,8 +60,8 @@ class Init:
             self._enter()
             self._furnish()
             self._lock()
-            child, exec_pipe, started = self._start()
-            self._await_exec(exec_pipe, started)
+            child, exec_pipe = self._start()
+            self._await_exec(exec_pipe)
             self._supervise(child)
         except OSError as error:
             self._fail(self.progress.step, self.progress.index, error.errno or 0)
@@ -174,24 +174,28 @@ class Init:
             at(steps.INIT_NOTIFY_FILTER)
             self.listener = filters.load_filter(plan.filters.notify, listener=True)
 
-    def _start(self) -> tuple[int, int, int]:
-        """Fork the child that becomes the payload: (pid, read end of its failure pipe, time of the fork)."""
+    def _start(self) -> tuple[int, int]:
+        """Fork the child that becomes the payload: (pid, read end of its failure pipe).
+
+        The launcher is told before the fork: whatever kills the sandbox from now on has ended a run, not a launch.
+        """
         self.progress.at(steps.INIT_FORK)
         reader, writer = os.pipe2(os.O_CLOEXEC)
-        started = time.monotonic_ns()
+        fds = [fd for fd in (self.listener, self.work_fd, self.master) if fd >= 0]
+        present = (self.listener >= 0, self.work_fd >= 0, self.master >= 0)
+        cpu = time.clock_gettime_ns(time.CLOCK_PROCESS_CPUTIME_ID)
+        wire.send(self.status, (launch.STARTED, time.monotonic_ns(), cpu, present), fds)
         child = os.fork()
         if child == 0:
             payload.become(self.plan, self.request, self.streams, self.slave, writer)
-        os.close(writer)
         os.pwrite(self.oom_fd, self.oom_own, 0)  # the payload goes first, init lives to tell
-        os.close(self.oom_fd)
-        for fd in {*self.streams, self.slave}:
+        for fd in {writer, self.oom_fd, self.listener, self.master, self.slave, *self.streams}:
             if fd >= 0:
                 os.close(fd)
-        return child, reader, started
+        return child, reader
 
-    def _await_exec(self, exec_pipe: int, started: int) -> None:
-        """End of file means that the program runs; a record means that it does not and why."""
+    def _await_exec(self, exec_pipe: int) -> None:
+        """READY and end of file means that the program runs; anything else that it does not, and why."""
         said = b""
         while part := os.read(exec_pipe, payload.RECORD.size + len(payload.READY)):
             said += part
@@ -200,13 +204,6 @@ class Init:
             died = (steps.CHILD_DIED, 0, 0)
             self._fail(*(payload.RECORD.unpack(record) if len(record) == payload.RECORD.size else died))
         os.close(exec_pipe)
-        cpu = time.clock_gettime_ns(time.CLOCK_PROCESS_CPUTIME_ID)
-        fds = [fd for fd in (self.listener, self.work_fd, self.master) if fd >= 0]
-        flags = (self.listener >= 0, self.work_fd >= 0, self.master >= 0)
-        wire.send(self.status, (launch.STARTED, started, cpu, flags), fds)
-        for fd in fds:
-            if fd != self.work_fd:
-                os.close(fd)
 
     def _supervise(self, child: int) -> None:
         """Reap whatever dies; when the payload's main process does, report. Our exit ends all others."""

@@ -268,7 +268,7 @@ def _slots(count: int) -> list[int]:
 
 
 def _last_message(run: Run, init_status: int | None) -> tuple[object, ...]:
-    if run.failure is not None and not run.started:
+    if run.failure is not None:
         return (launch.FAILED, *run.failure)
     if not run.started:
         number = _ECANCELED if run.killed_by == launch.BY_CALLER else 0

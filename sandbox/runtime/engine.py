@@ -249,13 +249,19 @@ class Active:
         if ended is None:
             raise LauncherDied("the launcher ended during the run")
         counters = self.lease.counters() if self.lease else None
+        oom = counters is not None and counters.oom_kills > 0
+        if not ended.init_ok and ended.killed_by == launch.NOT_KILLED and not oom:
+            raise LauncherDied(
+                f"the sandbox's init ended without a report (wait status {ended.status}): something outside killed it",
+                hint="look for the host's out-of-memory killer in its log",
+            )
         larger = max(session.out, session.err, key=lambda capture: capture.total)
         outcome, status, evidence = classify(
             Facts(
                 ended=ended,
                 limits=self.limits,
                 counters=tuple(Evidence(*source) for source in counters.sources) if counters else (),
-                oom=counters is not None and counters.oom_kills > 0,
+                oom=oom,
                 pids_hit=counters is not None and counters.pids_max_events > 0,
                 degraded=counters is None,
                 output_total=larger.total,
