@@ -24,23 +24,46 @@ _DEFAULT_SIZE = (24, 80)
 _STOP = 0
 
 
-def writer(fd: int) -> Callable[[bytes], None]:
-    """A callback that writes bytes to a descriptor, all of them, also when somebody made it non-blocking."""
+class Output:
+    """Passes output on, byte for byte.
 
-    def write(data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(fd, view) :]
-            except BlockingIOError:
-                select.select([], [fd], [])
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                name = "standard output" if fd == 1 else "standard error"
-                raise RequestError(f"{name} cannot be written: {error.strerror}") from None
+    Attributes:
+        mid_line: the last byte that stderr (or the terminal that both streams are) got was no end of line.
+    """
 
-    return write
+    def __init__(self) -> None:
+        self.mid_line = False
+        self._shared = os.isatty(1) and os.isatty(2)
+
+    def writer(self, fd: int) -> Callable[[bytes], None]:
+        """A callback that writes everything to a descriptor, also when somebody made it non-blocking."""
+
+        def write(data: bytes) -> None:
+            if fd == 2 or self._shared:
+                self.mid_line = not data.endswith(b"\n")
+            _write_all(fd, data)
+
+        return write
+
+    def end_line(self) -> None:
+        """What we say next begins on a line of its own."""
+        if self.mid_line:
+            self.mid_line = False
+            _write_all(2, b"\n")
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            name = "standard output" if fd == 1 else "standard error"
+            raise RequestError(f"{name} cannot be written: {error.strerror}") from None
 
 
 def occupy_standard_streams() -> None:

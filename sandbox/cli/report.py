@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sandbox.cli import text
-from sandbox.cli.errors import INTERRUPTED, KILLED, complain
+from sandbox.cli.errors import INTERRUPTED, KILLED
 from sandbox.model.result import Exited, Outcome, RunResult
 
 if TYPE_CHECKING:
@@ -26,23 +26,17 @@ def exit_code(result: RunResult, interrupted_by: int = 0) -> int:
     return 128 + result.exit.signal
 
 
-def warn_degraded(result: RunResult) -> None:
-    """One line with every control that is weaker than the profile asks for."""
+def notes(result: RunResult, *, warnings_only: bool) -> list[str]:
+    """What is said when nobody asked for a report, a line each: weaker controls always, the rest unless it must be quiet."""
+    lines = []
     if result.degraded:
         weaker = "; ".join(f"{item.control} ({item.consequence})" for item in result.degraded)
-        complain(f"warning: weaker controls on this host: {weaker}")
-
-
-def note_refused(result: RunResult) -> None:
-    """One line for each file that was asked for and not taken."""
-    for name, reason in result.refused_files:
-        complain(f"not collected: {name}: {reason}")
-
-
-def note_ending(result: RunResult) -> None:
-    """One line when something else than the program itself ended it."""
-    if result.outcome not in _OWN:
-        complain(f"ended: {result.outcome.value}: {evidence_line(result)}")
+        lines.append(f"warning: weaker controls on this host: {weaker}")
+    if not warnings_only:
+        lines += [f"not collected: {name}: {reason}" for name, reason in result.refused_files]
+        if result.outcome not in (*_OWN, Outcome.CANCELED):
+            lines.append(f"ended: {result.outcome.value}: {evidence_line(result)}")
+    return lines
 
 
 def evidence_line(result: RunResult) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sandbox.cli import errors
+from sandbox.cli import errors, live
 from sandbox.cli.complete import profile_names
 from sandbox.model.errors import RequestError
 
@@ -96,8 +96,9 @@ def run(command: tuple[str, ...], **given: Any) -> int:
             from sandbox.cli.collected import Destination
 
             out = stack.enter_context(contextlib.closing(Destination(options.out)))
-        result, inputs, ended_by = _execute(options, command, stack)
-        return _conclude(options, result, inputs, out, ended_by)
+        output = live.Output()
+        result, inputs, ended_by = _execute(options, command, stack, output)
+        return _conclude(options, result, inputs, out, output, ended_by)
 
 
 def _check(options: Options) -> None:
@@ -111,10 +112,12 @@ def _check(options: Options) -> None:
         raise RequestError("--tty needs a terminal as standard input", hint="leave --tty out where there is none")
 
 
-def _execute(options: Options, command: tuple[str, ...], stack: contextlib.ExitStack) -> tuple[RunResult, Inputs, int]:
+def _execute(
+    options: Options, command: tuple[str, ...], stack: contextlib.ExitStack, output: live.Output
+) -> tuple[RunResult, Inputs, int]:
     """Run it. Returns the result, what went in, and the signal that asked for the end (0 for none)."""
     from sandbox.api import Sandbox
-    from sandbox.cli import inputs, live, values
+    from sandbox.cli import inputs, values
     from sandbox.policy.profile import Profile
 
     limits = values.pairs(options.limits, "--limit", "NAME=VALUE")
@@ -137,8 +140,8 @@ def _execute(options: Options, command: tuple[str, ...], stack: contextlib.ExitS
             collect=options.collect,
             env=environment,
             cwd=options.cwd,
-            on_stdout=None if options.as_json else live.writer(1),
-            on_stderr=None if options.as_json else live.writer(2),
+            on_stdout=None if options.as_json else output.writer(1),
+            on_stderr=None if options.as_json else output.writer(2),
             tty=live.terminal_size() if options.tty else None,
         )
     )
@@ -167,7 +170,9 @@ def _stdin(options: Options, stack: contextlib.ExitStack) -> Any:
         raise RequestError(f"--stdin {options.stdin!r} cannot be read: {reason}") from None
 
 
-def _conclude(options: Options, result: RunResult, going_in: Inputs, out: Destination | None, ended_by: int) -> int:
+def _conclude(
+    options: Options, result: RunResult, going_in: Inputs, out: Destination | None, output: live.Output, ended_by: int
+) -> int:
     """Write files, JSON and reports. Returns the exit code."""
     from sandbox.cli import report
 
@@ -175,11 +180,11 @@ def _conclude(options: Options, result: RunResult, going_in: Inputs, out: Destin
         out.write(result.files)
     if options.as_json:
         errors.say_json(result.to_dict())
-    report.warn_degraded(result)
+    lines = report.notes(result, warnings_only=options.report or options.quiet)
+    if lines or options.report:
+        output.end_line()
+    for line in lines:
+        errors.complain(line)
     if options.report:
         report.full(result, going_in.copied)
-    elif not options.quiet:
-        report.note_refused(result)
-        if not ended_by:
-            report.note_ending(result)
     return report.exit_code(result, ended_by)

@@ -52,7 +52,8 @@ def test_input_and_output_are_bytes(cli: Cli) -> None:
     data = bytes(range(256)) * 2000
     assert cli("run", "--", "cat", stdin=data) == (0, data, b"")
     code, out, err = cli("run", "--", "sh", "-c", "printf '\\377out'; printf '\\376err' >&2")
-    assert (code, out, err) == (0, b"\xffout", b"\xfeerr")
+    assert (code, out) == (0, b"\xffout")
+    assert err == (b"\xfeerr\n" if cli.degraded else b"\xfeerr")  # the warning begins on a line of its own
 
 
 def test_stdin_from_a_file_or_nothing(cli: Cli, tmp_path: Path) -> None:

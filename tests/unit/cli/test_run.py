@@ -166,6 +166,15 @@ def test_weaker_controls_are_said_in_one_line_even_when_quiet(api, invoke):
         assert err == "sandbox: warning: weaker controls on this host: memory (late); pids (per namespace)\n"
 
 
+def test_what_we_say_begins_on_a_line_of_its_own(api, invoke):
+    api.result = make_result(outcome=Outcome.OUTPUT, exit=Signaled(9))
+    api.output = {"on_stderr": [b"no end"]}
+    assert invoke("run", "--", "x")[2].splitlines()[0] == "no end"
+    assert invoke("run", "-q", "--", "x")[2] == "no end"
+    api.output = {"on_stderr": [b"end\n"]}
+    assert invoke("run", "--", "x")[2].startswith("end\nsandbox: ended: output")
+
+
 def test_a_limit_is_named_unless_quiet(api, invoke):
     api.result = make_result(
         outcome=Outcome.MEMORY,
