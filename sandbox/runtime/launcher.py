@@ -43,10 +43,11 @@ class LauncherProcess:
         control, theirs = wire.pair()
         self._control = socket.socket(fileno=control.detach())
         self._control.settimeout(START_SECONDS)
-        memfd = wire.memory_file(b"plan", (plan_bytes,))
-        pidfd = os.pidfd_open(os.getpid())
-        passed = [_above_standard(fd) for fd in (theirs.detach(), memfd, pidfd)]
+        passed = [theirs.detach()]
         try:
+            passed.append(wire.memory_file(b"plan", (plan_bytes,)))
+            passed.append(os.pidfd_open(os.getpid()))
+            passed = [_above_standard(fd) for fd in passed]
             self._process = _spawn(passed, base.command_prefix if base else ())
         except OSError as error:
             self._control.close()

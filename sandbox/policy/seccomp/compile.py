@@ -17,7 +17,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox.model.errors import ProfileError, UnsupportedHostError
+from sandbox.model.errors import ProfileError, ResourceError, UnsupportedHostError
 from sandbox.model.plan import Filters
 from sandbox.model.policy import ArgCondition, SeccompPolicy, SeccompRule
 from sandbox.policy.seccomp import rules, tables
@@ -157,7 +157,10 @@ class _Stage:
 
     def export(self) -> bytes:
         """The program as bytes (struct sock_filter[])."""
-        memfd = os.memfd_create("bpf", os.MFD_CLOEXEC)
+        try:
+            memfd = os.memfd_create("bpf", os.MFD_CLOEXEC)
+        except OSError as error:
+            raise ResourceError(f"no memory file for a compiled filter: {error.strerror}", hint="free descriptors or memory") from error
         with os.fdopen(memfd, "w+b") as file:
             self._filter.export_bpf(file)
             file.seek(0)
