@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -35,9 +34,9 @@ def _print(checks: Sequence[Check]) -> None:
     for check in checks:
         if check.status.value == "PASS":
             continue
-        sys.stdout.write("\n")
+        text.emit("\n")
         text.paragraphs(f"{check.name} ({check.status.value}): {text.one_line(check.consequence)}")
-        for line in check.remedy.splitlines():  # as it is: a command that was wrapped cannot be copied
-            sys.stdout.write(f"    {text.printable(line)}\n")
+        # As it is: a command that was wrapped cannot be copied.
+        text.emit("".join(f"    {text.printable(line)}\n" for line in check.remedy.splitlines()))
     counts = [sum(check.status.value == word for check in checks) for word in ("PASS", "CAUTION", "FAIL")]
-    sys.stdout.write("\n{} passed, {} to be cautious about, {} failed\n".format(*counts))
+    text.emit("\n{} passed, {} to be cautious about, {} failed\n".format(*counts))

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-from sandbox.cli.text import one_line
+from sandbox.cli.text import emit, one_line
 from sandbox.model.errors import CommandNotFound, NotExecutable, SandboxError
 
 OWN_ERROR = 125
@@ -19,6 +19,7 @@ NOT_FOUND = 127
 KILLED = 137
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+_OPTIONS = {"files=": "--file", "allow_degraded": "--allow-degraded"}
 
 
 class ReaderGone(Exception):
@@ -40,24 +41,33 @@ def to_dict(error: BaseException) -> dict[str, Any]:
     if isinstance(error, SandboxError):
         hint, retryable = error.hint, error.retryable
         message = message.removesuffix(f"; {hint}") if hint else message
-    return {"error": {"class": type(error).__name__, "message": message, "hint": hint, "retryable": retryable}}
+    words = {"message": in_our_words(message), "hint": in_our_words(hint)}
+    return {"error": {"class": type(error).__name__, **words, "retryable": retryable}}
 
 
 def show(error: BaseException, *, as_json: bool) -> int:
     """Print the error where it belongs. Returns the exit code."""
-    if not as_json:
-        complain(str(error) or type(error).__name__)
-        return exit_code(error)
-    try:
-        say_json(to_dict(error))
-    except OSError as unwritten:
-        complain(f"{error} (and standard output cannot be written: {unwritten.strerror})")
+    if as_json:
+        try:
+            say_json(to_dict(error))
+        except (OSError, SandboxError) as unwritten:
+            complain(str(unwritten))
+        else:
+            return exit_code(error)
+    complain(in_our_words(str(error)) or type(error).__name__)
     return exit_code(error)
+
+
+def in_our_words(message: str) -> str:
+    """The names of options in place of those of arguments of the library."""
+    for argument, option in _OPTIONS.items():
+        message = message.replace(argument, option)
+    return message
 
 
 def say_json(value: Any) -> None:
     """One JSON value on stdout: indented for a person, one line for a program. ASCII only, so nothing reaches a terminal raw."""
-    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None), flush=True)
+    emit(json.dumps(value, indent=2 if sys.stdout.isatty() else None) + "\n")
 
 
 def complain(message: str) -> None:

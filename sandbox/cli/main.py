@@ -60,7 +60,10 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script: never returns, exits with the code of docs/cli.md."""
     live.occupy_standard_streams()
-    sys.exit(call(list(sys.argv[1:] if arguments is None else arguments)))
+    code = call(list(sys.argv[1:] if arguments is None else arguments))
+    if not _stdout_works():
+        _forget_stdout()
+    sys.exit(code)
 
 
 def call(arguments: list[str]) -> int:
@@ -69,7 +72,6 @@ def call(arguments: list[str]) -> int:
     as_json = "--json" in before
     try:
         code = cli.main(arguments, prog_name="sandbox", standalone_mode=False)
-        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as error:
         return int(error.exit_code)
@@ -99,15 +101,28 @@ def _bug(error: Exception, *, as_json: bool) -> int:
     """Python would exit with 1, which a caller takes for the payload's code."""
     import traceback
 
-    if as_json:
-        errors.say_json(errors.to_dict(error))
+    if isinstance(error, OSError) and not _stdout_works():
+        errors.complain(f"standard output cannot be written: {error.strerror}")
+        return errors.OWN_ERROR
     traceback.print_exception(error)
-    errors.complain(f"internal error: {type(error).__name__}: {error}; this is a bug, please report it")
+    message = f"internal error: {type(error).__name__}: {error}; this is a bug, please report it"
+    if as_json:
+        errors.show(error, as_json=True)
+    errors.complain(message)
     return errors.OWN_ERROR
 
 
+def _stdout_works() -> bool:
+    """Whether what click has left in the buffer can be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
 def _forget_stdout() -> None:
-    """Nobody reads it: what is buffered goes nowhere, instead of failing once more at exit."""
+    """What is buffered goes nowhere, instead of failing once more at exit; that it failed has been said."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

@@ -85,7 +85,7 @@ def show(name: str, *, overrides: tuple[str, ...], syscalls: str | None, as_json
         from sandbox.kernel.libc import MACHINE
         from sandbox.policy.seccomp.listing import listing
 
-        sys.stdout.write(listing(policy.seccomp, MACHINE if syscalls == "native" else _architecture(syscalls)))
+        text.emit(listing(policy.seccomp, MACHINE if syscalls == "native" else _architecture(syscalls)))
         return
     data = policy_dict(policy)
     if as_json:

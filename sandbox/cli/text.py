@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from sandbox.model.errors import RequestError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -55,13 +57,24 @@ def value(name: str, number: object) -> str:
     return str(number)
 
 
+def emit(text: str, file: TextIO | None = None) -> None:
+    """Write text to stdout (or `file`) at once. Raises RequestError when that cannot be (a full disk)."""
+    out = file or sys.stdout
+    try:
+        out.write(text)
+        out.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RequestError(f"standard output cannot be written: {error.strerror}") from None
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, file: TextIO | None = None) -> None:
     """Print a table: drawn by rich on a terminal, one line of tab-separated cells a row elsewhere."""
     out = file or sys.stdout
     clean = [[one_line(cell) for cell in row] for row in rows]
     if not out.isatty():
-        for row in clean:
-            out.write("\t".join(row) + "\n")
+        emit("".join("\t".join(row) + "\n" for row in clean), out)
         return
     from rich import box
     from rich.table import Table
@@ -79,8 +92,8 @@ def paragraphs(text: str, *, file: TextIO | None = None) -> None:
     """Print lines of text; long ones are wrapped at words with their indent on a terminal."""
     out = file or sys.stdout
     width = _width(out) if out.isatty() else 0
-    for line in text.splitlines():
-        out.write("\n".join(wrapped(printable(line), width)) + "\n")
+    lines = [part for line in text.splitlines() for part in wrapped(printable(line), width)]
+    emit("".join(f"{line}\n" for line in lines), out)
 
 
 def wrapped(line: str, width: int) -> list[str]:

@@ -268,3 +268,13 @@ print(*sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], env=cli.environment, capture_output=True, text=True, check=True)
     assert not {"pydantic", "rich", "anyio", "asyncio", "pyseccomp", "sandbox.api"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("words", [["run", "--", "echo"], ["run", "--json", "--", "true"], ["profile", "list"], ["--help"]])
+def test_a_full_disk_behind_stdout(cli: Cli, words: list[str]) -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        process = cli.start(*words, stdout=full)
+        _, err = process.communicate(timeout=seconds(60))
+    assert process.returncode == 125
+    assert err.splitlines()[-1] == b"sandbox: standard output cannot be written: No space left on device"
+    assert b"Traceback" not in err
