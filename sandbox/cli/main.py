@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -101,7 +102,7 @@ def _bug(error: Exception, *, as_json: bool) -> int:
     """Python would exit with 1, which a caller takes for the payload's code."""
     import traceback
 
-    if isinstance(error, OSError) and not _stdout_works():
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:  # help, which click writes
         errors.complain(f"standard output cannot be written: {error.strerror}")
         return errors.OWN_ERROR
     traceback.print_exception(error)
@@ -113,7 +114,7 @@ def _bug(error: Exception, *, as_json: bool) -> int:
 
 
 def _stdout_works() -> bool:
-    """Whether what click has left in the buffer can be written."""
+    """Whether what is left in the buffer can be written."""
     try:
         sys.stdout.flush()
     except OSError:
