@@ -307,6 +307,12 @@ def _rlimits(seen: Survey) -> Check:
     return _passed("rlimits", "limits", "enough descriptors and processes")
 
 
+def _oom_score(seen: Survey) -> Check:
+    if seen.oom_score_adj < 0:
+        return _caution("oom_score_adj", "limits", str(seen.oom_score_adj), features.OOM_SCORE)
+    return _passed("oom_score_adj", "limits", str(seen.oom_score_adj))
+
+
 def _smt(seen: Survey) -> Check:
     if seen.smt:
         return _caution("smt", "exposure", f"active on {seen.cpus} CPUs", features.SMT)
@@ -354,6 +360,7 @@ CHECKS: tuple[Callable[[Survey], Check], ...] = (
     _controllers,
     _swap,
     _rlimits,
+    _oom_score,
     _smt,
     _core_pattern,
     _yama,

@@ -49,6 +49,10 @@ ROOT: Words = (
     "the code that sets sandboxes up runs as root: a fault in it is a fault of the host (payloads are never root)",
     "run the caller as an ordinary user of its own",
 )
+OOM_SCORE: Words = (
+    "a payload may go back to this value; at -1000 it is not killed at its memory limit, but held there until its time is up",
+    "start the caller with oom_score_adj 0 (OOMScoreAdjust=0 in its unit)",
+)
 SMT: Words = (
     "sandboxes on two threads of one core can observe each other through its caches",
     "echo off | sudo tee /sys/devices/system/cpu/smt/control, or give each tenant whole cores (cgroup.cpus)",

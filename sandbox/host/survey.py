@@ -53,6 +53,7 @@ class Survey:
         cpus: CPUs this process may run on.
         capabilities, securebits, no_new_privs: of the caller.
         groups: supplementary groups of the caller.
+        oom_score_adj: of the caller.
         open_files, processes: soft rlimits; -1 is unlimited.
         libseccomp: path and API level; "" when it cannot be loaded, with the reason in `libseccomp_error`.
     """
@@ -80,6 +81,7 @@ class Survey:
     securebits: tuple[str, ...] = ()
     no_new_privs: bool = False
     groups: tuple[int, ...] = ()
+    oom_score_adj: int = 0
     open_files: int = -1
     processes: int = -1
     libseccomp: str = ""
@@ -117,6 +119,7 @@ def take() -> Survey:
         securebits=privileges.securebits(),
         no_new_privs=privileges.has_no_new_privs(),
         groups=tuple(group for group in os.getgroups() if group != os.getegid()),
+        oom_score_adj=int(_text("/proc/self/oom_score_adj") or 0),
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         processes=resource.getrlimit(resource.RLIMIT_NPROC)[0],
         libseccomp=library,

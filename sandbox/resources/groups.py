@@ -54,17 +54,20 @@ class Counters:
         memory_peak_bytes: highest charge; 0 where this kernel does not keep it.
         cpu_user_ns, cpu_system_ns: CPU time of all processes, dead ones too.
         oom_kills: processes killed by the OOM killer.
+        oom_events: times that nothing could be reclaimed. With no kill beside it the processes were exempt from the OOM
+            killer (oom_score_adj -1000, to which a payload may go back where its caller was started with it).
         memory_limit_hits: allocations that met the limit (most of them are cured by reclaim).
         pids_peak: highest number of tasks; 0 where this kernel does not keep it.
         pids_max_events: forks refused by the limit.
         throttled_ns, nr_throttled: time and periods without CPU because of the bandwidth limit.
-        sources: (file, key, value) of those that explain an ending.
+        sources: (file, key, value) of those that explain an ending; see `facts`.
     """
 
     memory_peak_bytes: int
     cpu_user_ns: int
     cpu_system_ns: int
     oom_kills: int
+    oom_events: int
     memory_limit_hits: int
     pids_peak: int
     pids_max_events: int
@@ -100,9 +103,10 @@ class Lease(ABC):
         """Read the counters. Raises CgroupError."""
 
     def kill(self) -> None:
-        """Kill everything in the group. Raises CgroupError."""
-        for path in self.paths:
-            kill_tree(path)
+        """Kill everything in the group; nothing in a forked child. Raises CgroupError."""
+        if self._owner == os.getpid():
+            for path in self.paths:
+                kill_tree(path)
 
     def close(self) -> None:
         """Remove the group, killing what is still in it. Safe to call twice.
@@ -239,6 +243,11 @@ def keyed(text: str) -> dict[str, int]:
     return out
 
 
+def facts(*sources: tuple[str, str, int]) -> tuple[tuple[str, str, int], ...]:
+    """The sources that say something: 0 is an event that did not happen, or a file that this kernel does not have."""
+    return tuple(source for source in sources if source[2])
+
+
 def cpu_list(text: str) -> set[int]:
     """The numbers in a list such as "0-3,8"."""
     out: set[int] = set()
@@ -273,18 +282,23 @@ def disks() -> tuple[str, ...]:
 
 
 def remove_all(paths: Iterable[str], seconds: float = REMOVE_SECONDS) -> None:
-    """Remove group trees; what is still alive in them is killed. Raises CgroupError at the deadline."""
+    """Remove group trees; what is still alive in them is killed. Every one is tried; raises CgroupError for those that stay."""
     deadline = 0.0
+    stuck = []
     for path in paths:
         wait = _FIRST_WAIT
         while not remove_tree(path):
             now = time.monotonic()
             deadline = deadline or now + seconds
             if now > deadline:
-                raise CgroupError(f"control group {path!r} could not be emptied in {seconds:g} s", hint="see its cgroup.procs")
+                stuck.append(path)
+                break
             kill_tree(path)
             time.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)
+    if stuck:
+        names = ", ".join(repr(path) for path in stuck)
+        raise CgroupError(f"control group {names} could not be emptied in {seconds:g} s", hint="see its cgroup.procs")
 
 
 def remove_tree(path: str) -> bool:

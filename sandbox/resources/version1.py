@@ -168,25 +168,25 @@ class Lease1(Lease):
             cpu = groups.keyed(groups.read_at(self._handles["cpu"], "cpu.stat")) if "cpu" in self._handles else {}
         except OSError as error:
             raise failure("read the counters of", self._places["memory"], error) from error
-        sources = [
+        sources = groups.facts(
             ("memory.max_usage_in_bytes", "bytes", peak),
             ("memory.oom_control", "oom_kill", kills),
             ("pids.events", "max", refused),
             ("cpuacct.usage", "ns", used),
-        ]
-        if cpu.get("nr_throttled"):
-            sources.append(("cpu.stat", "nr_throttled", cpu["nr_throttled"]))
+            ("cpu.stat", "nr_throttled", cpu.get("nr_throttled", 0)),
+        )
         return Counters(
             memory_peak_bytes=peak,
             cpu_user_ns=user,
             cpu_system_ns=system,
             oom_kills=kills,
+            oom_events=kills,  # version 1 counts no others; they raise the eventfd
             memory_limit_hits=hits,
             pids_peak=tasks,
             pids_max_events=refused,
             throttled_ns=cpu.get("throttled_time", 0),
             nr_throttled=cpu.get("nr_throttled", 0),
-            sources=tuple(sources),
+            sources=sources,
         )
 
 

@@ -169,25 +169,26 @@ class Lease2(Lease):
             peak, tasks = self._number("memory.peak"), self._number("pids.peak")
         except OSError as error:
             raise failure("read the counters of", self._path, error) from error
-        sources = [
+        sources = groups.facts(
             ("memory.peak", "bytes", peak),
             ("memory.events", "oom_kill", memory.get("oom_kill", 0)),
+            ("memory.events", "oom", memory.get("oom", 0)),
             ("pids.events", "max", refused),
             ("cpu.stat", "usage_usec", cpu["usage_usec"]),
-        ]
-        if cpu.get("nr_throttled"):
-            sources.append(("cpu.stat", "nr_throttled", cpu["nr_throttled"]))
+            ("cpu.stat", "nr_throttled", cpu.get("nr_throttled", 0)),
+        )
         return Counters(
             memory_peak_bytes=peak,
             cpu_user_ns=cpu["user_usec"] * 1000,
             cpu_system_ns=cpu["system_usec"] * 1000,
             oom_kills=memory.get("oom_kill", 0),
+            oom_events=memory.get("oom", 0),
             memory_limit_hits=memory.get("max", 0),
             pids_peak=tasks,
             pids_max_events=refused,
             throttled_ns=cpu.get("throttled_usec", 0) * 1000,
             nr_throttled=cpu.get("nr_throttled", 0),
-            sources=tuple(sources),
+            sources=sources,
         )
 
     def _read(self, name: str) -> str:
