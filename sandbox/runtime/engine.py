@@ -12,6 +12,7 @@ import hashlib
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,6 +94,7 @@ class Engine:
         self._launcher: LauncherProcess | None = None
         self._lock = threading.Lock()
         self._closed = False
+        _EVERY.add(self)
 
     def launcher(self) -> LauncherProcess:
         """The warm launcher; a new one when there is none or it has died."""
@@ -114,6 +116,12 @@ class Engine:
                 self._launcher = None
         launcher.close()
 
+    def forget(self) -> None:
+        """In a forked child: runs, slots and launcher are the parent's; the next run here starts a launcher of its own."""
+        self._lock = threading.Lock()
+        self._launcher = None
+        self.slots = Slots(self.slots.capacity)
+
     def close(self) -> None:
         """End the launcher with everything that runs in it."""
         with self._lock:
@@ -134,6 +142,17 @@ class Engine:
                 f"a run cannot be prepared: {error.strerror or error}",
                 hint="the calling process is out of descriptors, processes or memory; run less at once or raise its limits",
             ) from error
+
+
+_EVERY: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_EVERY):
+        engine.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(slots=True)
