@@ -118,3 +118,18 @@ def test_the_schema_takes_results_and_refuses_others():
         assert not check.is_valid({**good, key: wrong}), key
     assert not check.is_valid({key: value for key, value in good.items() if key != "degraded"})
     assert not check.is_valid({"error": {"class": "X"}})
+
+
+def test_the_protocol_page_has_the_numbers_of_the_code():
+    from sandbox.model import launch, steps
+
+    text = (ROOT / "docs" / "protocol.md").read_text()
+    messages = {name: int(number) for number, name in re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", text, re.MULTILINE)}
+    known = {name: value for name, value in vars(launch).items() if name.isupper() and isinstance(value, int)}
+    assert messages == {name: value for name, value in known.items() if not name.startswith(("FD_", "BY_", "NOT_"))}
+    for name in known:
+        if name.startswith("FD_") and name != "FD_BODY":
+            assert f"`{name}`" in text
+    section = text[text.index("\n## Steps\n") : text.index("\n## Lifetimes\n")]
+    named = {int(number) for number in re.findall(r"\((\d+)[;)]", section)}
+    assert named == set(steps.NAMES)
