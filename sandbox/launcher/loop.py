@@ -165,6 +165,9 @@ class Launcher:
         kind, fds = packet
         if kind != launch.STARTED:
             return
+        if not run.verify(self.plan):
+            run.failure = (steps.INIT_VERIFY, 0, _EPERM)
+            run.kill(launch.BY_CALLER)
         if run.listener >= 0:
             self._watch(run.listener, _LISTENER, run)
         if not self._tell(run.lane, (launch.STARTED, run.received, run.started), fds):

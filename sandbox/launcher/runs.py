@@ -137,6 +137,19 @@ class Run:
         self.next_check = self.started
         return fds
 
+    def verify(self, plan: Plan) -> bool:
+        """Read back from the kernel what init has given up, and what its children inherit (proc_pid_status(5))."""
+        lines = _slurp(b"/proc/%d/status" % self.pid).splitlines()
+        found = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
+        kept = sum(1 << number for number in plan.capabilities)
+        wanted = dict.fromkeys((b"CapPrm", b"CapEff", b"CapBnd", b"CapInh", b"CapAmb"), kept)
+        rights = all(int(found[name], 16) == value for name, value in wanted.items())
+        filtered = found[b"Seccomp"] == b"2" or not plan.filters.notify
+        own = plan.ids.first_slot + self.slot if plan.ids.slots else 0
+        users = set(found[b"Uid"].split() + found[b"Gid"].split()) == {b"%d" % own}
+        groups = plan.ids.deny_setgroups or not found[b"Groups"].split()
+        return rights and filtered and users and groups and found[b"NoNewPrivs"] == b"1"
+
     def check(self, now: int) -> None:
         """Look at the clocks; kills the sandbox when one has run out, else sets `next_check`."""
         request = self.request

@@ -41,6 +41,7 @@ INIT_LANDLOCK = 47
 INIT_NOTIFY_FILTER = 48
 INIT_FORK = 49
 INIT_DIED = 50
+INIT_VERIFY = 51
 # one run: the child that becomes the payload
 CHILD_SESSION = 60
 CHILD_STDIO = 61

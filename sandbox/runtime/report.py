@@ -24,7 +24,10 @@ _NAMES = (
 
 
 def enforced(policy: Policy, plan: Plan, base: Base | None) -> dict[str, Any]:
-    """The static part of `RunResult.enforced`: the launch has failed if any of it could not be applied."""
+    """The static part of `RunResult.enforced`: the launch has failed if any of it could not be applied.
+
+    `read_back` names what the launcher has asked the kernel for again in every run, before the program was started.
+    """
     ids = plan.ids
     landlock = plan.landlock
     namespaces = [name for bit, name in _NAMES if plan.clone_flags & bit] + ["cgroup"]
@@ -39,6 +42,7 @@ def enforced(policy: Policy, plan: Plan, base: Base | None) -> dict[str, Any]:
         },
         "capabilities": list(policy.capabilities),
         "no_new_privs": True,
+        "read_back": ["uid", "gid", "groups", "capabilities", "no_new_privs", "seccomp"],
         "seccomp": {
             "main_sha256": hashlib.sha256(plan.filters.main).hexdigest(),
             "notify_sha256": hashlib.sha256(plan.filters.notify).hexdigest() if plan.filters.notify else None,
