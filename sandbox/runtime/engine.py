@@ -6,7 +6,6 @@ A run goes straight through: slot → launcher → lease of a control group → 
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import hashlib
 import os
@@ -20,13 +19,9 @@ from typing import Any
 from sandbox.launcher import wire
 from sandbox.model import launch, steps
 from sandbox.model.errors import (
-    CommandNotFound,
     LauncherDied,
-    LaunchError,
-    NotExecutable,
     RequestError,
     ResourceError,
-    SandboxError,
     ScratchError,
 )
 from sandbox.model.launch import Ended
@@ -38,22 +33,13 @@ from sandbox.resources.cgroups import Base, CgroupLimits, Counters, Lease
 from sandbox.runtime import report, request
 from sandbox.runtime.capture import Capture
 from sandbox.runtime.classify import Facts, classify
+from sandbox.runtime.failures import failure_error
 from sandbox.runtime.feed import Feed
 from sandbox.runtime.launcher import LauncherProcess
 from sandbox.runtime.session import Session, unpack_collected
 from sandbox.runtime.slots import Slots
 
 Callback = Callable[[bytes], object]
-_NOT_EXECUTABLE = (
-    errno.EACCES,
-    errno.ENOEXEC,
-    errno.EISDIR,
-    errno.ETXTBSY,
-    errno.ELOOP,
-    errno.EPERM,
-    errno.EINVAL,
-    errno.ENAMETOOLONG,
-)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -241,7 +227,7 @@ class Active:
                 self.engine.drop(self.launcher)
             if session.error is None and session.failure is not None:
                 if not session.canceled and not self._out_of_memory(session.failure):
-                    raise failure_error(self.engine, self.prepared, session.failure)
+                    raise failure_error(self.engine.plan, self.prepared, session.failure)
                 session.ended = _never_started(self.submitted, canceled=session.canceled)
             session.check()
             return self._result()
@@ -384,43 +370,3 @@ def _never_started(submitted: int, *, canceled: bool) -> Ended:
         left_alive=False,
         denied=(),
     )
-
-
-def failure_error(engine: Engine, prepared: request.Prepared, failure: tuple[int, int, int]) -> SandboxError:
-    """The exception for a launch that failed, in words."""
-    step, index, number = failure
-    name = steps.name_of(step)
-    plan = engine.plan
-    program = os.fsdecode(prepared.launch.argv[0])
-    if step == steps.CHILD_EXEC:
-        facts: dict[str, Any] = {"step": name, "index": index, "errno": number, "path": program}
-        if number in (errno.ENOENT, errno.ENOTDIR):
-            return CommandNotFound(
-                f"{program!r} does not exist inside the sandbox (or the interpreter or loader it names does not)",
-                hint="mount it, put it in with files=, or choose a profile that has it",
-                **facts,
-            )
-        if number in _NOT_EXECUTABLE:
-            return NotExecutable(
-                f"{program!r} cannot be executed: {os.strerror(number)}",
-                hint="check its mode, its format, and that it is no directory",
-                **facts,
-            )
-        if number == errno.E2BIG:
-            return RequestError("argv and env are too large for the kernel", hint="pass them as stdin or with files=")
-    if step == steps.INIT_CWD:
-        cwd = os.fsdecode(prepared.launch.cwd)
-        return RequestError(f"the working directory {cwd!r} cannot be entered inside the sandbox: {os.strerror(number)}")
-    hints = {
-        steps.INIT_FILES: "the input files do not fit limits.scratch",
-        steps.INIT_FORK: "limits.pids is too small to start anything",
-        steps.INIT_DIED: "limits.memory may be too small to start anything",
-        steps.CLONE: "the host is out of processes, memory or namespaces; `sandbox doctor` tells",
-        steps.REQUEST: "every host uid of the range is in use; allow a larger range in /etc/subuid",
-    }
-    path = ""
-    if step == steps.INIT_MASK and index < len(plan.masks):
-        path = os.fsdecode(plan.masks[index][0])
-    elif step == steps.INIT_READ_ONLY and index < len(plan.readonly):
-        path = os.fsdecode(plan.readonly[index])
-    return LaunchError.at(name, index, number, path, hints.get(step, "run `sandbox doctor` to see what this host lacks"))
