@@ -160,7 +160,9 @@ class _Stage:
         try:
             memfd = os.memfd_create("bpf", os.MFD_CLOEXEC)
         except OSError as error:
-            raise ResourceError(f"no memory file for a compiled filter: {error.strerror}", hint="free descriptors or memory") from error
+            raise ResourceError(
+                f"no memory file for a compiled filter: {error.strerror}", hint="free descriptors or memory"
+            ) from error
         with os.fdopen(memfd, "w+b") as file:
             self._filter.export_bpf(file)
             file.seek(0)

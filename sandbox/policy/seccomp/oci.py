@@ -1,309 +1,273 @@
 """Docker and OCI seccomp profiles: in and out.
 
-Source: OCI runtime specification, config-linux.md, "Seccomp"; moby profiles/seccomp (includes, excludes, archMap).
+Source: OCI runtime specification, config-linux.md, "Seccomp"; moby profiles/seccomp (includes, excludes, minKernel); runc
+libcontainer/seccomp (several conditions on one argument); libseccomp (a rule without conditions swallows those with).
 
-What cannot be said in our rules is treated so that nothing gets looser: TRAP and TRACE become an errno, KILL_THREAD ends
-the sandbox like KILL_PROCESS, a name that no architecture has is left out (unknown calls are refused anyway).
+What our rules cannot say gets stricter, never looser:
+
+    KILL, KILL_THREAD, KILL_PROCESS, TRAP    kill: the whole sandbox ends (a handler for SIGSYS gets no second chance)
+    TRACE                                    errno ENOSYS, the kernel's own answer when nobody traces
+    a refusal beside an "allow" without conditions   holds, where libseccomp would drop it
+    a default action that is no errno        a rule for every call that is known; unknown ones are answered with ENOSYS
+    other architectures, x32                 stay closed
 """
 
 from __future__ import annotations
 
 import errno
-import platform
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sandbox.model.errors import ProfileError
 from sandbox.model.policy import Action, ArgCondition, SeccompPolicy, SeccompRule
-from sandbox.policy.seccomp import tables
+from sandbox.policy.seccomp import cubes, rules, tables
 
 _ACTIONS: Mapping[str, Action] = {
     "SCMP_ACT_ALLOW": "allow",
     "SCMP_ACT_LOG": "log",
     "SCMP_ACT_ERRNO": "errno",
-    "SCMP_ACT_TRAP": "errno",
     "SCMP_ACT_TRACE": "errno",
     "SCMP_ACT_NOTIFY": "notify",
+    "SCMP_ACT_TRAP": "kill",
     "SCMP_ACT_KILL": "kill",
     "SCMP_ACT_KILL_THREAD": "kill",
     "SCMP_ACT_KILL_PROCESS": "kill",
 }
-_OPERATORS = {
-    "SCMP_CMP_EQ": "eq",
-    "SCMP_CMP_NE": "ne",
-    "SCMP_CMP_LT": "lt",
-    "SCMP_CMP_LE": "le",
-    "SCMP_CMP_GT": "gt",
-    "SCMP_CMP_GE": "ge",
-    "SCMP_CMP_MASKED_EQ": "masked_eq",
-}
-_ARCH_NAMES = {"x86_64": ("SCMP_ARCH_X86_64", "amd64"), "aarch64": ("SCMP_ARCH_AARCH64", "arm64")}
+_OPERATORS = {f"SCMP_CMP_{name.upper()}": name for name in ("eq", "ne", "lt", "le", "gt", "ge", "masked_eq")}
+_ARCH_WORDS = {"x86_64": {"amd64", "x86_64", "SCMP_ARCH_X86_64"}, "aarch64": {"arm64", "aarch64", "SCMP_ARCH_AARCH64"}}
+_OLDEST_KERNEL = (6, 1)  # that is supported; a filter must not depend on where it was made
 _GROUP = "oci"
 
 
 def import_oci(
-    data: Mapping[str, Any],
-    *,
-    arch: str | None = None,
-    capabilities: Iterable[str] = (),
-    kernel: tuple[int, int] | None = None,
-    source: str = "",
+    data: Mapping[str, Any], arch: str | None = None, capabilities: Iterable[str] = (), *, source: str = ""
 ) -> SeccompPolicy:
-    """The rules of an OCI or Docker profile (or of a config.json that contains one).
+    """The rules of an OCI or Docker profile, or of a config.json that contains one.
 
     Args:
         data: the parsed JSON.
-        arch: decides `includes` and `excludes`; this machine's by default.
-        capabilities: those the payload keeps, also for `includes`.
-        kernel: (major, minor) for `minKernel`; this machine's by default.
+        arch: "x86_64" or "aarch64", for `includes` and `excludes`; this machine's by default.
+        capabilities: those that the payload keeps, such as "CAP_SYS_PTRACE", also for `includes` and `excludes`.
         source: file name for messages.
 
-    Raises ProfileError for what is no such profile.
+    Returns:
+        A policy of one layer, group "oci". All socket families are in its list: its own rules decide.
+
+    Raises ProfileError for what is no such profile, or contradicts itself.
     """
-    where = _Where(source)
-    if not isinstance(data, Mapping):
-        raise where.wrong("", "expected a JSON object")
-    data = _unwrap(data)
-    if "defaultAction" not in data:
-        raise where.wrong("defaultAction", "is missing: this is no seccomp profile")
-    default = _action(data["defaultAction"], "defaultAction", where)
-    if default not in ("errno", "kill", "notify"):
-        raise where.wrong(
-            "defaultAction", f"{data['defaultAction']} allows what is not named; only refusing profiles can be used"
-        )
-    facts = _Facts(arch or platform.machine(), frozenset(capabilities), kernel or _kernel())
-    default_errno = _number(data.get("defaultErrnoRet", errno.EPERM), "defaultErrnoRet", where)
-    rules: list[SeccompRule] = []
-    entries = data.get("syscalls") or []
-    if not isinstance(entries, list):
-        raise where.wrong("syscalls", "expected a list")
-    for number, entry in enumerate(entries):
-        path = f"syscalls[{number}]"
-        if not isinstance(entry, Mapping):
-            raise where.wrong(path, "expected an object")
-        if facts.applies(entry):
-            rules.extend(_rules(entry, path, where))
-    return SeccompPolicy(
-        default_errno=default_errno if default == "errno" else errno.EPERM,
-        rules=tuple(_without_conflicts(rules, default_errno)),
-        socket_families=tuple(sorted(name for name in tables.FAMILIES if name != "AF_UNSPEC")),
-    )
+    reader = _Reader(source)
+    profile = reader.profile(data)
+    kept = frozenset(f"CAP_{name.upper().removeprefix('CAP_')}" for name in capabilities)
+    facts = _Facts(frozenset(_ARCH_WORDS.get(arch or os.uname().machine, {arch or ""})), kept)
+    action, number = reader.action(profile, "defaultAction", "defaultErrnoRet", "")
+    found: list[SeccompRule] = []
+    for index, entry in enumerate(reader.items(profile, "syscalls", "")):
+        path = f"syscalls[{index}]"
+        if reader.applies(entry, path, facts):
+            found.extend(reader.rules(entry, path))
+    default_errno = number if action == "errno" else errno.ENOSYS
+    found = _as_libseccomp_reads(found, default_errno)
+    if action != "errno":
+        found += _for_all_others(action, found)
+    policy = SeccompPolicy(default_errno=default_errno, rules=tuple(found), socket_families=tuple(tables.FAMILIES))
+    try:
+        rules.decisions(policy)
+    except ProfileError as error:
+        raise reader.wrong("syscalls", error.message, error.hint) from None
+    return policy
 
 
-class _Where:
-    def __init__(self, source: str) -> None:
-        self.source = source
+def unknown_names(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names in the profile that are no system calls of any supported architecture: rules about them have no effect."""
+    reader = _Reader("")
+    entries = enumerate(reader.items(reader.profile(data), "syscalls", ""))
+    found = {name for index, entry in entries for name in reader.names(entry, f"syscalls[{index}]")}
+    return tuple(sorted(found - tables.every_name()))
 
-    def wrong(self, path: str, message: str) -> ProfileError:
-        return ProfileError(message, file=self.source, path=path)
 
-
-class _Facts:
+class _Facts(NamedTuple):
     """What `includes` and `excludes` ask for."""
 
-    def __init__(self, arch: str, capabilities: frozenset[str], kernel: tuple[int, int]) -> None:
-        self.words = set(_ARCH_NAMES.get(arch, (arch,))) | {arch}
-        self.capabilities = capabilities
-        self.kernel = kernel
-
-    def applies(self, entry: Mapping[str, Any]) -> bool:
-        """Whether an entry counts on this host with these capabilities."""
-        wanted, unwanted = entry.get("includes") or {}, entry.get("excludes") or {}
-        if wanted.get("arches") and not self.words & set(wanted["arches"]):
-            return False
-        if wanted.get("caps") and not set(wanted["caps"]) <= self.capabilities:
-            return False
-        if wanted.get("minKernel") and _version(wanted["minKernel"]) > self.kernel:
-            return False
-        if unwanted.get("arches") and self.words & set(unwanted["arches"]):
-            return False
-        if unwanted.get("caps") and set(unwanted["caps"]) & self.capabilities:
-            return False
-        return not (unwanted.get("minKernel") and _version(unwanted["minKernel"]) <= self.kernel)
+    arches: frozenset[str]
+    capabilities: frozenset[str]
 
 
-def _unwrap(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The seccomp part of a whole config.json."""
-    linux = data.get("linux")
-    if isinstance(linux, Mapping) and isinstance(linux.get("seccomp"), Mapping):
-        inner: Mapping[str, Any] = linux["seccomp"]
-        return inner
-    return data
+class _Reader:
+    """Typed access to foreign JSON; every mistake is a ProfileError with file and place."""
 
+    def __init__(self, source: str) -> None:
+        self._source = source
 
-def _kernel() -> tuple[int, int]:
-    return _version(platform.release())
+    def wrong(self, path: str, message: str, hint: str = "") -> ProfileError:
+        """The error to raise."""
+        return ProfileError(message, file=self._source, path=path, hint=hint)
 
+    def profile(self, data: object) -> Mapping[str, Any]:
+        """The seccomp object itself, also out of a whole config.json."""
+        if not isinstance(data, Mapping):
+            raise self.wrong("", "expected a JSON object")
+        linux = data.get("linux")
+        inner = linux.get("seccomp") if isinstance(linux, Mapping) else None
+        found: Mapping[str, Any] = inner if isinstance(inner, Mapping) else data
+        if "defaultAction" not in found:
+            raise self.wrong("defaultAction", "is missing: this is no seccomp profile")
+        return found
 
-def _version(text: str) -> tuple[int, int]:
-    words = [("".join(filter(str.isdigit, part)) or "0") for part in str(text).split(".")[:2]]
-    return int(words[0]), int(words[1]) if len(words) > 1 else 0
+    def items(self, data: Mapping[str, Any], key: str, path: str) -> list[Mapping[str, Any]]:
+        """A list of objects; missing or null is an empty one."""
+        found = [] if data.get(key) is None else data[key]
+        if not isinstance(found, list) or not all(isinstance(item, Mapping) for item in found):
+            raise self.wrong(f"{path}.{key}".lstrip("."), "expected a list of objects")
+        return found
 
+    def words(self, value: object, path: str) -> list[str]:
+        """A list of strings; missing or null is an empty one."""
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.wrong(path, "expected a list of strings")
+        return [str(item) for item in value]
 
-def _action(word: object, path: str, where: _Where) -> Action:
-    if word not in _ACTIONS:
-        raise where.wrong(path, f"unknown action {word!r} {tables.nearest(str(word), list(_ACTIONS))}".strip())
-    return _ACTIONS[str(word)]
+    def number(self, value: object, path: str, last: int = cubes.FULL) -> int:
+        """An unsigned number up to `last`."""
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= last:
+            raise self.wrong(path, f"expected a number from 0 to {last}, not {value!r}")
+        return value
 
+    def action(self, data: Mapping[str, Any], key: str, errno_key: str, path: str) -> tuple[Action, int]:
+        """(action, errno); errno is 0 for every other action."""
+        word = data.get(key)
+        if not isinstance(word, str) or word not in _ACTIONS:
+            raise self.wrong(f"{path}.{key}".lstrip("."), f"unknown action {word!r}", tables.nearest(str(word), _ACTIONS))
+        given = data.get(errno_key)
+        number = errno.EPERM if given is None else self.number(given, f"{path}.{errno_key}".lstrip("."), tables.MAX_ERRNO)
+        action = _ACTIONS[word]
+        return action, (errno.ENOSYS if word == "SCMP_ACT_TRACE" else number) if action == "errno" else 0
 
-def _number(value: object, path: str, where: _Where) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 64:
-        raise where.wrong(path, f"expected an unsigned number, not {value!r}")
-    return value
-
-
-def _rules(entry: Mapping[str, Any], path: str, where: _Where) -> Iterator[SeccompRule]:
-    names = entry.get("names") or ([entry["name"]] if isinstance(entry.get("name"), str) else None)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise where.wrong(f"{path}.names", "expected a list of names")
-    action = _action(entry.get("action"), f"{path}.action", where)
-    number = _number(entry.get("errnoRet", errno.EPERM), f"{path}.errnoRet", where)
-    args = entry.get("args") or []
-    if not isinstance(args, list):
-        raise where.wrong(f"{path}.args", "expected a list")
-    conditions = tuple(_condition(item, f"{path}.args", where) for item in args)
-    known = tuple(name for name in names if name in tables.every_name())
-    if known:
-        why = str(entry.get("comment") or "from an OCI profile")
-        # runc and Docker read several conditions on one argument as alternatives, on different ones as "and"
-        repeated = len({item.index for item in conditions}) != len(conditions)
-        for alternative in [(item,) for item in conditions] if repeated else [conditions]:
-            yield SeccompRule(
-                syscalls=known, action=action, errno=number if action == "errno" else 0, args=alternative, group=_GROUP, why=why
-            )
-
-
-def _condition(item: object, path: str, where: _Where) -> ArgCondition:
-    if not isinstance(item, Mapping) or item.get("op") not in _OPERATORS:
-        raise where.wrong(path, f"expected an object with a known op, not {item!r}")
-    index = _number(item.get("index"), f"{path}.index", where)
-    if index > 5:
-        raise where.wrong(f"{path}.index", f"there are arguments 0 to 5, not {index}")
-    value = _number(item.get("value", 0), f"{path}.value", where)
-    if item["op"] == "SCMP_CMP_MASKED_EQ":
-        second = _number(item.get("valueTwo", 0), f"{path}.valueTwo", where)
-        return ArgCondition(index=index, op="masked_eq", value=second, mask=value)
-    return ArgCondition(index=index, op=_OPERATORS[item["op"]], value=value, mask=0)  # type: ignore[arg-type]
-
-
-def _without_conflicts(rules: list[SeccompRule], default_errno: int) -> Iterator[SeccompRule]:
-    """libseccomp's reading of overlapping rules: one without conditions replaces those with conditions.
-
-    Two unconditional rules that differ, or a conditional refusal of a call that is refused anyway, keep the first.
-    """
-    plain: dict[str, SeccompRule] = {}
-    for rule in rules:
-        if not rule.args:
-            for name in rule.syscalls:
-                plain.setdefault(name, rule)
-    for rule in rules:
-        names = []
-        for name in rule.syscalls:
-            base = plain.get(name)
-            if not rule.args:
-                keep = base is rule
-            elif base is None:
-                keep = rule.action in ("allow", "log")
+    def applies(self, entry: Mapping[str, Any], path: str, facts: _Facts) -> bool:
+        """Whether `includes` and `excludes` let the entry count."""
+        verdicts = []
+        for key in ("includes", "excludes"):
+            block = entry.get(key) or {}
+            if not isinstance(block, Mapping):
+                raise self.wrong(f"{path}.{key}", "expected an object")
+            caps = set(self.words(block.get("caps"), f"{path}.{key}.caps"))
+            arches = set(self.words(block.get("arches"), f"{path}.{key}.arches"))
+            oldest = self._kernel(block.get("minKernel"), f"{path}.{key}.minKernel")
+            if key == "includes":
+                verdicts += [caps <= facts.capabilities, not arches or bool(arches & facts.arches), oldest <= _OLDEST_KERNEL]
             else:
-                keep = False
-            if keep:
-                names.append(name)
-        if names and not (rule.action == "errno" and rule.errno == default_errno and not rule.args):
-            yield SeccompRule(
-                syscalls=tuple(names), action=rule.action, errno=rule.errno, args=rule.args, group=rule.group, why=rule.why
+                verdicts += [not caps & facts.capabilities, not arches & facts.arches, not oldest[0] or oldest > _OLDEST_KERNEL]
+        return all(verdicts)
+
+    def _kernel(self, value: object, path: str) -> tuple[int, int]:
+        if value is None:
+            return 0, 0
+        major, dot, minor = str(value).partition(".")
+        if not (dot and major.isdecimal() and minor.isdecimal()):
+            raise self.wrong(path, f'expected a version such as "4.8", not {value!r}')
+        return int(major), int(minor)
+
+    def names(self, entry: Mapping[str, Any], path: str) -> list[str]:
+        """The system calls of an entry; `name` is the form before 2017."""
+        found = self.words(entry.get("names"), f"{path}.names") or self.words([entry.get("name")], f"{path}.names")
+        if not found:
+            raise self.wrong(f"{path}.names", "expected a list of names")
+        return found
+
+    def rules(self, entry: Mapping[str, Any], path: str) -> Iterator[SeccompRule]:
+        """One entry as rules. Several conditions on the same argument are alternatives, as runc reads them."""
+        action, number = self.action(entry, "action", "errnoRet", path)
+        names = tuple(name for name in self.names(entry, path) if name in tables.every_name())
+        args = self.items(entry, "args", path)
+        conditions = [self._condition(item, f"{path}.args[{index}]") for index, item in enumerate(args)]
+        if action == "errno" and number == 0:
+            raise self.wrong(f"{path}.errnoRet", "0 would let the call seem to have succeeded")
+        why = str(entry.get("comment") or "as in the OCI profile")
+        repeated = len({item.index for item in conditions}) != len(conditions)
+        for choice in [(item,) for item in conditions] if repeated else [tuple(conditions)]:
+            if names:
+                yield SeccompRule(syscalls=names, action=action, errno=number, args=choice, group=_GROUP, why=why)
+
+    def _condition(self, item: Mapping[str, Any], path: str) -> ArgCondition:
+        word = item.get("op")
+        if not isinstance(word, str) or word not in _OPERATORS:
+            raise self.wrong(f"{path}.op", f"unknown comparison {word!r}", tables.nearest(str(word), _OPERATORS))
+        index = self.number(item.get("index"), f"{path}.index", 5)
+        value = self.number(item.get("value", 0), f"{path}.value")
+        if word == "SCMP_CMP_MASKED_EQ":
+            second = self.number(item.get("valueTwo", 0), f"{path}.valueTwo")
+            return ArgCondition(index=index, op="masked_eq", value=second & value, mask=value)
+        return ArgCondition(index=index, op=_OPERATORS[word], value=value, mask=0)  # type: ignore[arg-type]
+
+
+def _as_libseccomp_reads(found: list[SeccompRule], default_errno: int) -> list[SeccompRule]:
+    """Without rules that say what is the default anyway, and without an "allow if" of a call that is refused altogether."""
+    kept = [rule for rule in found if rule.args or rule.action != "errno" or rule.errno != default_errno]
+    refused = {name for rule in kept if not rule.args and rule.action not in rules.ADMISSIONS for name in rule.syscalls}
+    result = []
+    for rule in kept:
+        names = rule.syscalls
+        if rule.args and rule.action in rules.ADMISSIONS:
+            names = tuple(name for name in names if name not in refused)
+        if names:
+            result.append(
+                SeccompRule(syscalls=names, action=rule.action, errno=rule.errno, args=rule.args, group=_GROUP, why=rule.why)
             )
+    return result
 
 
-def export_oci(policy: SeccompPolicy, arch: str = "x86_64") -> dict[str, Any]:
-    """The policy as an OCI profile for one architecture.
+def _for_all_others(action: Action, found: list[SeccompRule]) -> list[SeccompRule]:
+    named = {name for rule in found if not rule.args for name in rule.syscalls}
+    names = tuple(sorted(tables.every_name() - named))
+    return [SeccompRule(syscalls=names, action=action, errno=0, args=(), group=_GROUP, why="the profile's default action")]
 
-    OCI rules are alternatives: a conditional refusal beside an "allow" cannot be said. Such a call is exported as
-    everything that is not refused, in masked comparisons; where that is not possible it is left out (refused), so that
-    the exported profile never allows more. `notify` becomes an errno, as there is no listener.
+
+def export_oci(policy: SeccompPolicy) -> dict[str, Any]:
+    """The policy as an OCI profile (`linux.seccomp`), for the architecture of the machine that it is loaded on.
+
+    OCI has no order among rules, and libseccomp drops those that overlap. So each call is cut into regions that do not,
+    in masked comparisons. A report becomes the EPERM that it is answered with, as there is no listener.
     """
-    from sandbox.policy.seccomp.rules import SOCKET_CALLS, decisions
-
-    numbers = tables.numbers(arch)
-    entries: list[dict[str, Any]] = []
-    for name, decision in decisions(policy).items():
-        if name not in numbers:
-            continue
-        base = decision.base
-        if name in SOCKET_CALLS and decision.admitted:
-            for family in policy.socket_families:
-                for kind in (1, 2, 5):
-                    conditions = [_exported(ArgCondition(index=0, op="eq", value=tables.FAMILIES[family], mask=0))]
-                    conditions.append(_exported(ArgCondition(index=1, op="masked_eq", value=kind, mask=0xF)))
-                    entries.append(_entry(name, "SCMP_ACT_ALLOW", conditions))
-        elif base is None:
-            entries += [
-                _entry(name, _outgoing(rule.action), [_exported(item) for item in rule.args]) for rule in decision.refined
-            ]
-        elif base.action in ("notify", "kill", "errno"):
-            number = base.errno if base.action == "errno" else errno.EPERM
-            action = "SCMP_ACT_KILL_PROCESS" if base.action == "kill" else "SCMP_ACT_ERRNO"
-            if not (action == "SCMP_ACT_ERRNO" and number == policy.default_errno):
-                entries.append(_entry(name, action, [], number))
-        elif not decision.refined:
-            entries.append(_entry(name, _outgoing(base.action), []))
-        else:
-            entries += [_entry(name, _outgoing(base.action), [_exported(item)]) for item in _complement(decision.refined)]
+    default = ("SCMP_ACT_ERRNO", policy.default_errno)
+    merged: dict[tuple[str, int, tuple[tuple[int, cubes.Cube], ...]], list[str]] = {}
+    for name, decision in rules.decisions(policy).items():
+        base = _exported(decision.base) if decision.base else default
+        ordered = [(cubes.regions(rule.args), _exported(rule)) for rule in decision.refined]
+        if name in rules.SOCKET_CALLS and decision.admitted:
+            ordered.insert(0, (_other_families(policy), ("SCMP_ACT_ERRNO", errno.EAFNOSUPPORT)))
+        for region, (action, number) in cubes.partition(ordered, base):
+            if (action, number) != default:
+                merged.setdefault((action, number, tuple(sorted(region.items()))), []).append(name)
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": policy.default_errno,
-        "architectures": [_ARCH_NAMES[arch][0]],
-        "syscalls": entries,
+        "syscalls": [_entry(names, *key) for key, names in merged.items()],
     }
 
 
-def _entry(name: str, action: str, args: list[dict[str, Any]], number: int = 0) -> dict[str, Any]:
-    entry: dict[str, Any] = {"names": [name], "action": action}
+def _exported(rule: SeccompRule) -> tuple[str, int]:
+    words = {"allow": "SCMP_ACT_ALLOW", "log": "SCMP_ACT_LOG", "kill": "SCMP_ACT_KILL_PROCESS"}
+    return (words[rule.action], 0) if rule.action in words else ("SCMP_ACT_ERRNO", rule.errno or errno.EPERM)
+
+
+def _other_families(policy: SeccompPolicy) -> list[cubes.Region]:
+    """The first arguments of socket, an int, that are none of the policy's families."""
+    left: list[cubes.Cube] = [cubes.ANY]
+    for name in policy.socket_families:
+        left = [rest for cube in left for rest in cubes.minus(cube, (0xFFFFFFFF, tables.FAMILIES[name]))]
+    return [{0: cube} for cube in left]
+
+
+def _entry(names: list[str], action: str, number: int, region: tuple[tuple[int, cubes.Cube], ...]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"names": names, "action": action}
     if action == "SCMP_ACT_ERRNO":
         entry["errnoRet"] = number
-    if args:
-        entry["args"] = args
-    return entry
-
-
-def _outgoing(action: Action) -> str:
-    return {"allow": "SCMP_ACT_ALLOW", "log": "SCMP_ACT_LOG"}.get(action, "SCMP_ACT_ERRNO")
-
-
-def _exported(item: ArgCondition) -> dict[str, Any]:
-    op = {ours: theirs for theirs, ours in _OPERATORS.items()}[item.op]
-    if item.op == "masked_eq":
-        return {"index": item.index, "value": item.mask, "valueTwo": item.value, "op": op}
-    return {"index": item.index, "value": item.value, "op": op}
-
-
-def _complement(refusals: tuple[SeccompRule, ...]) -> list[ArgCondition]:
-    """Masked comparisons that together are everything but the refusals; [] where that cannot be said.
-
-    Two forms occur: forbidden bits (one comparison with 0), and forbidden values under one mask (the branches of a
-    binary trie that lead to none of them).
-    """
-    conditions = [rule.args[0] for rule in refusals if len(rule.args) == 1 and rule.args[0].op == "masked_eq"]
-    if len(conditions) != len(refusals) or len({item.index for item in conditions}) != 1:
-        return []
-    index = conditions[0].index
-    if all(item.value == item.mask and item.mask.bit_count() == 1 for item in conditions):
-        mask = 0
-        for item in conditions:
-            mask |= item.mask
-        return [ArgCondition(index=index, op="masked_eq", value=0, mask=mask)]
-    if len({item.mask for item in conditions}) != 1:
-        return []
-    bits = [bit for bit in range(63, -1, -1) if conditions[0].mask >> bit & 1]
-    found: list[ArgCondition] = []
-    branches = [(0, 0, [item.value for item in conditions])]
-    for bit in bits:
-        deeper = []
-        for mask, value, forbidden in branches:
-            for side in (0, 1 << bit):
-                rest = [item for item in forbidden if item & 1 << bit == side]
-                if rest:
-                    deeper.append((mask | 1 << bit, value | side, rest))
-                else:
-                    found.append(ArgCondition(index=index, op="masked_eq", value=value | side, mask=mask | 1 << bit))
-        branches = deeper
-    return found
+    args = []
+    for index, (mask, value) in region:
+        if mask == cubes.FULL:
+            args.append({"index": index, "value": value, "op": "SCMP_CMP_EQ"})
+        else:
+            args.append({"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"})
+    return {**entry, "args": args} if args else entry
