@@ -22,6 +22,13 @@ _CONTAINER_OPTIONS = ("seccomp", "apparmor", "systempaths")
 
 Words = tuple[str, str]
 
+
+def sysctl(name: str, value: int) -> str:
+    """The command that sets a kernel setting now and for good."""
+    file = f"/etc/sysctl.d/60-sandbox-{name.rpartition('.')[2]}.conf"
+    return f"echo {name}={value} | sudo tee {file} && sudo sysctl -p {file}"
+
+
 TESTED_KERNEL = (6, 1)
 FULL_LANDLOCK = 6
 OPEN_FILES = 4096
@@ -40,8 +47,7 @@ LANDLOCK: Words = (
     "the second net below the mounts is missing; profiles that require Landlock are refused",
     'boot with lsm=landlock,... and CONFIG_SECURITY_LANDLOCK=y, or set landlock = "if_present" in the profile',
 )
-OLD_UNTRIED: Words = ("nothing can be told about it before user namespaces work", "cure the check `userns` first")
-LANDLOCK: Words = (
+OLD_LANDLOCK: Words = (
     "only the part of the second net that this ABI knows is there (4: TCP, 5: device ioctls, 6: sockets and signals)",
     "boot Linux 6.12 or later",
 )
@@ -63,11 +69,11 @@ CORE_PATTERN: Words = (
 )
 YAMA: Words = (
     "processes of one host uid may trace each other; a second layer is missing, the filter and pid namespaces still hold",
-    "echo kernel.yama.ptrace_scope=1 | sudo tee /etc/sysctl.d/60-sandbox-yama.conf && sudo sysctl --system",
+    sysctl("kernel.yama.ptrace_scope", 1),
 )
 IO_URING: Words = (
     "payloads cannot use it (their filter), but the host offers this attack surface to everything else",
-    "echo kernel.io_uring_disabled=1 | sudo tee /etc/sysctl.d/60-sandbox-io_uring.conf && sudo sysctl --system",
+    sysctl("kernel.io_uring_disabled", 1),
 )
 
 
@@ -96,11 +102,6 @@ def userns(number: int, sysctls: Mapping[str, str], *, filtered: bool, container
         )
     why = f"; the kernel answers {os.strerror(number)!r}" if number else ""
     return _NO_USERNS + why, "run `sandbox doctor`, which tries each step by itself"
-
-
-def sysctl(name: str, value: int) -> str:
-    """The command that sets a kernel setting now and for good."""
-    return f"echo {name}={value} | sudo tee /etc/sysctl.d/60-sandbox.conf && sudo sysctl -p /etc/sysctl.d/60-sandbox.conf"
 
 
 def _apparmor(executable: str) -> str:
