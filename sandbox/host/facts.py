@@ -99,6 +99,6 @@ def id_ranges(path: str, names: set[str]) -> tuple[tuple[int, int], ...]:
     for line in text.splitlines():
         owner, _, rest = line.partition(":")
         start, _, count = rest.partition(":")
-        if owner in names and owner and start.isdigit() and count.strip().isdigit() and int(count) > 0:
+        if owner in names and owner and start.isdecimal() and count.strip().isdecimal() and int(count) > 0:
             ranges.append((int(start), int(count)))
     return tuple(sorted(ranges, key=lambda item: -item[1]))
