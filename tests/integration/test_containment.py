@@ -55,7 +55,8 @@ def test_the_payload_is_never_host_uid_0(run_options: dict[str, Any]) -> None:
 def test_every_namespace_is_new(run_options: dict[str, Any]) -> None:
     kinds = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
     ours = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in kinds}
-    theirs = inside(f"import os, json; print(json.dumps({{k: os.readlink('/proc/self/ns/' + k) for k in {kinds!r}}}))", run_options)
+    code = f"import os, json; print(json.dumps({{k: os.readlink('/proc/self/ns/' + k) for k in {kinds!r}}}))"
+    theirs = inside(code, run_options)
     assert not [kind for kind in kinds if ours[kind] == theirs[kind]]
 
 
@@ -85,7 +86,8 @@ def test_host_files_are_not_there(run_options: dict[str, Any], tmp_path: Path) -
     secret.chmod(0o644)
     code = f"""
 import json, os
-paths = [{str(secret)!r}, '/proc/1/root' + {str(secret)!r}, '/proc/self/root/..' + {str(secret)!r}, '/etc/shadow', '/root', '/home', '/var', '/sys', '/boot']
+secret = {str(secret)!r}
+paths = [secret, '/proc/1/root' + secret, '/proc/self/root/..' + secret, '/etc/shadow', '/root', '/home', '/var', '/sys', '/boot']
 print(json.dumps([p for p in paths if os.path.exists(p)]))
 """
     assert inside(code, run_options) == []
@@ -100,7 +102,8 @@ def attempt(path):
         return 'written'
     except OSError as e:
         return errno.errorcode[e.errno]
-print(json.dumps({p: attempt(p) for p in ('/x', '/etc/x', '/usr/x', '/usr/bin/env', '/dev/x', '/proc/sys/kernel/hostname', '/proc/sysrq-trigger')}))
+paths = '/x /etc/x /usr/x /usr/bin/env /dev/x /proc/sys/kernel/hostname /proc/sysrq-trigger'.split()
+print(json.dumps({p: attempt(p) for p in paths}))
 """
     for path, answer in inside(code, run_options).items():
         assert answer in ("EROFS", "EACCES", "EPERM", "ENOENT"), path
@@ -127,7 +130,8 @@ def size(p):
         return len(os.listdir(p)) if os.path.isdir(p) else len(open(p, 'rb').read(64))
     except OSError:
         return 0
-print(json.dumps({p: size(p) for p in ('/proc/kcore', '/proc/keys', '/proc/key-users', '/proc/kallsyms', '/proc/timer_list', '/proc/acpi', '/proc/scsi', '/proc/interrupts', '/proc/iomem', '/proc/config.gz')}))
+names = 'kcore keys key-users kallsyms timer_list acpi scsi interrupts iomem config.gz'.split()
+print(json.dumps({p: size('/proc/' + p) for p in names}))
 """
     assert set(inside(code, run_options).values()) == {0}
 
@@ -157,7 +161,7 @@ def test_no_other_process_is_seen(run_options: dict[str, Any]) -> None:
         ("unknown", 600, ()),
     ],
 )
-def test_dangerous_system_calls_are_refused(run_options: dict[str, Any], name: str, number: int, arguments: tuple[int, ...]) -> None:
+def test_dangerous_calls_are_refused(run_options: dict[str, Any], name: str, number: int, arguments: tuple[int, ...]) -> None:
     if os.uname().machine != "x86_64":
         number = {"clone3": 435, "io_uring_setup": 425, "unknown": 600}.get(name, number)
     answer = inside(CALLS + f"print(json.dumps(call({number}, *{arguments!r})))", run_options)
@@ -198,13 +202,17 @@ def attempt(family, address):
         s = socket.socket(family); s.settimeout(2); s.connect(address); return 'connected'
     except OSError as e:
         return e.errno
-print(json.dumps([attempt(socket.AF_INET, ('127.0.0.1', {server.getsockname()[1]})), attempt(socket.AF_UNIX, b'\\0sandbox-test-{os.getpid()}')]))
+port = {server.getsockname()[1]}
+name = b'\\0sandbox-test-{os.getpid()}'
+print(json.dumps([attempt(socket.AF_INET, ('127.0.0.1', port)), attempt(socket.AF_UNIX, name)]))
 """
         assert "connected" not in inside(code, run_options)
 
 
 def test_init_cannot_be_killed_traced_or_read(run_options: dict[str, Any]) -> None:
-    code = CALLS + """
+    code = (
+        CALLS
+        + """
 out = []
 for path in ('/proc/1/mem', '/proc/1/environ', '/proc/1/fd', '/proc/1/exe', '/proc/1/maps'):
     try:
@@ -216,6 +224,7 @@ os.kill(1, 9)
 os.kill(1, 15)
 print(json.dumps(out))
 """
+    )
     assert inside(code, run_options) == []
 
 

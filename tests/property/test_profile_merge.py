@@ -18,12 +18,12 @@ from sandbox.policy.seccomp.rules import decisions
 POLICIES = {name: Profile.load(name) for name in ("default", "strict", "compile")}
 GROUPS = sorted({rule.group for rule in POLICIES["default"].policy.seccomp.rules})
 
-values = st.one_of(
-    st.integers(-5, 1 << 44), st.booleans(), st.sampled_from(["1s", "5min", "64MiB", "3GiB", "none", "loopback", "true", "false", "0", "", "1"])
-)
+WORDS = ["1s", "5min", "64MiB", "3GiB", "none", "loopback", "true", "false", "0", "", "1"]
+OTHER_KEYS = ["network.mode", "paths.proc", "work.executable", "scratch.tmp", "cgroup.requirement", "process.umask"]
+values = st.one_of(st.integers(-5, 1 << 44), st.booleans(), st.sampled_from(WORDS))
 overrides = st.dictionaries(
     st.one_of(
-        st.sampled_from([*LIMITS, "network.mode", "paths.proc", "work.executable", "scratch.tmp", "cgroup.requirement", "process.umask"]),
+        st.sampled_from([*LIMITS, *OTHER_KEYS]),
         st.sampled_from([f"limits.{name}" for name in LIMITS]),
     ),
     values,

@@ -15,9 +15,7 @@ def test_every_key_of_the_schema_is_documented() -> None:
     for section, field in ProfileFile.model_fields.items():
         kind = MountSection if section == "mounts" else field.annotation
         keys = kind.model_fields if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel) else {}
-        for key in keys:
-            if f"`{section}.{key}`" not in TEXT and f"`.{key}`" not in TEXT:
-                missing.append(f"{section}.{key}")
+        missing += [f"{section}.{key}" for key in keys if f"`{section}.{key}`" not in TEXT and f"`.{key}`" not in TEXT]
         if not keys and f"`{section}`" not in TEXT:
             missing.append(section)
     assert missing == []

@@ -91,7 +91,9 @@ def test_files_that_are_no_profiles_do_not_hang(tmp_path: Path) -> None:
     binary.write_bytes(b"a = 1\n\xff\xfe")
     large = tmp_path / "large.toml"
     large.write_bytes(b"#" * (load.MAX_FILE_BYTES + 1))
-    for file, words in ((fifo, "regular"), (binary, "UTF-8"), (large, "larger"), (tmp_path, "regular"), (tmp_path / "no.toml", "cannot be read")):
+    missing = tmp_path / "no.toml"
+    cases = ((fifo, "regular"), (binary, "UTF-8"), (large, "larger"), (tmp_path, "regular"), (missing, "cannot be read"))
+    for file, words in cases:
         with pytest.raises(ProfileError, match=words):
             Profile.load(f"{file}/" if file.is_dir() else str(file))
 
@@ -205,7 +207,8 @@ def test_mounts_are_granted_by_the_caller(tmp_path: Path) -> None:
     assert profile.granted == ("/data",)
     assert mount in profile.policy.mounts
     with pytest.raises(RequestError):
-        Profile.load("default").with_mounts([Mount(source="x", target="/data", writable=False, executable=False, requirement="required", why="")])
+        relative = Mount(source="x", target="/data", writable=False, executable=False, requirement="required", why="")
+        Profile.load("default").with_mounts([relative])
 
 
 def test_explain_says_where_each_part_came_from() -> None:
