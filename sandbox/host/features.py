@@ -56,7 +56,7 @@ ROOT: Words = (
     "run the caller as an ordinary user of its own",
 )
 OOM_SCORE: Words = (
-    "a payload may go back to this value; at -1000 it is not killed at its memory limit, but held there until its time is up",
+    "where Landlock is missing a payload may go back to this value; at -1000 it is held at its memory limit, but not killed",
     "start the caller with oom_score_adj 0 (OOMScoreAdjust=0 in its unit)",
 )
 SMT: Words = (

@@ -55,7 +55,7 @@ class Counters:
         cpu_user_ns, cpu_system_ns: CPU time of all processes, dead ones too.
         oom_kills: processes killed by the OOM killer.
         oom_events: times that nothing could be reclaimed. With no kill beside it the processes were exempt from the OOM
-            killer (oom_score_adj -1000, to which a payload may go back where its caller was started with it).
+            killer (oom_score_adj -1000: a payload may go back to what its caller was started with unless Landlock forbids).
         memory_limit_hits: allocations that met the limit (most of them are cured by reclaim).
         pids_peak: highest number of tasks; 0 where this kernel does not keep it.
         pids_max_events: forks refused by the limit.
