@@ -22,8 +22,8 @@ from tests.support.require import require
 
 pytestmark = [pytest.mark.vm, pytest.mark.heavy]
 
-THREADS, TASKS = 64, 500
-RUNS = 50 if SLOWNESS == 1 else 3  # the slow machine shows races by being slow
+THREADS = 64
+RUNS, TASKS = (50, 500) if SLOWNESS == 1 else (3, 100)  # the slow machine shows races by being slow
 
 
 @pytest.fixture
