@@ -58,8 +58,8 @@ def expected(policy: SeccompPolicy, name: str, args: Sequence[int]) -> Verdict:
     makes_sockets = name in ("socket", "socketpair") and any(rule.action != "errno" for rule in layer)
     if makes_sockets and args[0] & 0xFFFFFFFF not in families:
         return Verdict("errno", errno.EAFNOSUPPORT)
-    for actions in (("errno",), ("notify", "kill"), ("allow", "log")):
-        for rule in layer:
+    for actions in (("errno",), ("notify", "kill"), ("log",), ("allow",)):
+        for rule in sorted(layer, key=lambda rule: rule.errno):
             if rule.args and rule.action in actions and all(holds(item, args) for item in rule.args):
                 return answer(rule)
     for rule in layer:

@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 FULL = (1 << 64) - 1
 ANY: Cube = (0, 0)
+MAX_REGIONS = 1024
 _BITS = [1 << bit for bit in range(63, -1, -1)]
 
 
@@ -62,7 +63,7 @@ def minus(a: Cube, b: Cube) -> Iterator[Cube]:
 
 
 def regions(conditions: Iterable[ArgCondition]) -> list[Region]:
-    """Disjoint regions in which all the conditions hold."""
+    """Disjoint regions in which all the conditions hold. Raises OverflowError beyond MAX_REGIONS."""
     found: list[Region] = [{}]
     for condition in conditions:
         deeper: list[Region] = []
@@ -71,6 +72,8 @@ def regions(conditions: Iterable[ArgCondition]) -> list[Region]:
                 shared = common(region.get(condition.index, ANY), cube)
                 if shared is not None:
                     deeper.append({**region, condition.index: shared})
+                if len(deeper) > MAX_REGIONS:
+                    raise OverflowError(f"more than {MAX_REGIONS} regions")
         found = deeper
     return found
 
@@ -99,7 +102,11 @@ def without(a: Region, b: Region) -> Iterator[Region]:
 
 
 def partition(ordered: Sequence[tuple[Sequence[Region], T]], rest: T) -> Iterator[tuple[Region, T]]:
-    """A list where the first match decides, as disjoint regions with their decisions; `rest` is for what is left."""
+    """A list where the first match decides, as disjoint regions with their decisions; `rest` is for what is left.
+
+    Every masked comparison can split a region into 64: a few rules with ranges of several arguments become millions.
+    Raises OverflowError beyond MAX_REGIONS.
+    """
     remaining: list[Region] = [{}]
     for choices, decision in ordered:
         for choice in choices:
@@ -111,6 +118,8 @@ def partition(ordered: Sequence[tuple[Sequence[Region], T]], rest: T) -> Iterato
                 else:
                     yield shared, decision
                     left.extend(without(region, choice))
+                if len(left) > MAX_REGIONS:
+                    raise OverflowError(f"more than {MAX_REGIONS} regions")
             remaining = left
     for region in remaining:
         yield region, rest

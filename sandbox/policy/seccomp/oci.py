@@ -229,15 +229,21 @@ def export_oci(policy: SeccompPolicy) -> dict[str, Any]:
 
     OCI has no order among rules, and libseccomp drops those that overlap. So each call is cut into regions that do not,
     in masked comparisons. A report becomes the EPERM that it is answered with, as there is no listener.
+
+    Raises ProfileError for conditions that would need too many regions.
     """
     default = ("SCMP_ACT_ERRNO", policy.default_errno)
     merged: dict[tuple[str, int, tuple[tuple[int, cubes.Cube], ...]], list[str]] = {}
     for name, decision in rules.decisions(policy).items():
-        base = _exported(decision.base) if decision.base else default
-        ordered = [(cubes.regions(rule.args), _exported(rule)) for rule in decision.refined]
-        if name in rules.SOCKET_CALLS and decision.admitted:
-            ordered.insert(0, (_other_families(policy), ("SCMP_ACT_ERRNO", errno.EAFNOSUPPORT)))
-        for region, (action, number) in cubes.partition(ordered, base):
+        try:
+            regions = list(_regions(policy, decision, default))
+        except OverflowError as error:
+            raise ProfileError(
+                f"the conditions on {name!r} have no OCI form of reasonable size: {error}",
+                path="seccomp.rules",
+                hint="use eq and masked_eq instead of ranges",
+            ) from None
+        for region, (action, number) in regions:
             if (action, number) != default:
                 merged.setdefault((action, number, tuple(sorted(region.items()))), []).append(name)
     return {
@@ -245,6 +251,15 @@ def export_oci(policy: SeccompPolicy) -> dict[str, Any]:
         "defaultErrnoRet": policy.default_errno,
         "syscalls": [_entry(names, *key) for key, names in merged.items()],
     }
+
+
+def _regions(
+    policy: SeccompPolicy, decision: rules.Decision, default: tuple[str, int]
+) -> Iterator[tuple[cubes.Region, tuple[str, int]]]:
+    ordered = [(cubes.regions(rule.args), _exported(rule)) for rule in decision.refined]
+    if decision.name in rules.SOCKET_CALLS and decision.admitted:
+        ordered.insert(0, (_other_families(policy), ("SCMP_ACT_ERRNO", errno.EAFNOSUPPORT)))
+    return cubes.partition(ordered, _exported(decision.base) if decision.base else default)
 
 
 def _exported(rule: SeccompRule) -> tuple[str, int]:

@@ -4,9 +4,9 @@ A later layer (a group further down the list, or the profile itself) replaces al
 call. Within a layer the order of rules does not matter. For one call the first of these that applies decides:
 
     1. socket and socketpair: a family that is not in `socket_families` is answered with EAFNOSUPPORT
-    2. a conditional "errno" whose conditions hold
+    2. a conditional "errno" whose conditions hold; of several the lowest number
     3. a conditional "notify" or "kill" whose conditions hold
-    4. a conditional "allow" or "log" whose conditions hold
+    4. a conditional "log", then a conditional "allow" whose conditions hold
     5. the rule without conditions
     6. `default_errno`
 """
@@ -22,8 +22,8 @@ from sandbox.model.policy import SeccompPolicy, SeccompRule
 SOCKET_CALLS = ("socket", "socketpair")
 REFUSALS = ("errno",)
 REPORTS = ("notify", "kill")
-ADMISSIONS = ("allow", "log")
-_ORDER = (*REFUSALS, *REPORTS, *ADMISSIONS)
+ADMISSIONS = ("log", "allow")
+ORDER = (*REFUSALS, *REPORTS, *ADMISSIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,6 @@ class Decision:
     def admitted(self) -> bool:
         """Some call of it is made, or reported."""
         return any(rule.action not in REFUSALS for rule in (self.base, *self.refined) if rule is not None)
-
-    def conditional(self, actions: tuple[str, ...]) -> tuple[SeccompRule, ...]:
-        """The rules with conditions whose action is one of these."""
-        return tuple(rule for rule in self.refined if rule.action in actions)
 
 
 def decisions(policy: SeccompPolicy) -> Mapping[str, Decision]:
@@ -66,5 +62,5 @@ def _decide(name: str, rules: list[SeccompRule]) -> Decision:
         raise ProfileError(
             f"{name!r} is both notified and killed on", path="seccomp.rules", hint="one system call can have only one of the two"
         )
-    refined = sorted((rule for rule in rules if rule.args), key=lambda rule: _ORDER.index(rule.action))
+    refined = sorted((rule for rule in rules if rule.args), key=lambda rule: (ORDER.index(rule.action), rule.errno))
     return Decision(name, plain[-1] if plain else None, tuple(refined))
