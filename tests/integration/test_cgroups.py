@@ -385,6 +385,41 @@ def test_a_scope_goes_with_its_launcher(base: Base):
     wait_until(lambda: not os.path.exists(scope), seconds(10), "systemd keeps the scope")
 
 
+RACE = f"""
+import os, subprocess, sys
+sys.path.insert(0, {str(ROOT)!r})
+from sandbox.resources.cgroups import CgroupLimits, find_base
+print("ready", flush=True)
+sys.stdin.readline()
+base = find_base()
+command = [*base.command_prefix, sys.executable, "-I", "-S", "-c", "print(flush=True); import sys; sys.stdin.read()"]
+child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.read(1)
+group = base.open_group(child.pid)
+for number in range(5):
+    lease = group.lease(CgroupLimits(memory_bytes=1 << 24, pids=4))
+    assert lease.counters().pids_max_events == 0
+    lease.close()
+child.stdin.close()
+child.wait()
+group.close()
+print(*(path for path in group.cleanup_spec() if os.path.exists(path)), "done", flush=True)
+"""
+
+
+def test_several_callers_find_their_place_at_once():
+    callers = [
+        subprocess.Popen([sys.executable, "-c", RACE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    for caller in callers:
+        assert caller.stdout.readline() == "ready\n"
+    for caller in callers:
+        caller.stdin.write("go\n")
+        caller.stdin.flush()
+    assert [caller.communicate(timeout=seconds(30))[0] for caller in callers] == ["done\n"] * 4
+    assert [caller.returncode for caller in callers] == [0] * 4
+
+
 @pytest.mark.parametrize("value", ["relative/path", "/nowhere/at/all", "/proc"])
 def test_an_unusable_given_group_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch, value: str):
     monkeypatch.setenv("SANDBOX_CGROUP", value)
