@@ -280,10 +280,16 @@ def _controllers(seen: Survey) -> Check:
     if missing:
         words = (
             "limits of CPU bandwidth (cpu), CPU sets (cpuset) or disk bandwidth (io) that need them are refused",
-            features.delegate_all() if seen.layout.version == 2 else "mount these v1 hierarchies below /sys/fs/cgroup",
+            _controllers_remedy(seen, usable=bool(have)),
         )
         return _caution("controllers", "limits", f"missing: {', '.join(missing)}", words)
     return _passed("controllers", "limits", ", ".join(sorted(have & wanted)))
+
+
+def _controllers_remedy(seen: Survey, *, usable: bool) -> str:
+    if not usable:
+        return "cure the check `cgroup` first"
+    return features.delegate_all() if seen.layout.version == 2 else "mount these v1 hierarchies below /sys/fs/cgroup"
 
 
 def _swap(seen: Survey) -> Check:

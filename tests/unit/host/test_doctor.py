@@ -87,6 +87,7 @@ CASES = [
     ("landlock", {"facts": facts(landlock_abi=2)}, Status.CAUTION, "6.12"),
     ("cgroup", {"places": ()}, Status.FAIL, "allow_degraded"),
     ("controllers", {"places": (Place("own", "/x", frozenset({"memory", "pids"})),)}, Status.CAUTION, "Delegate=cpu"),
+    ("controllers", {"places": ()}, Status.CAUTION, "cgroup"),
     ("swap", {"swaps": ("/dev/sda2",), "swap_accounted": False}, Status.FAIL, "swapoff"),
     ("rlimits", {"open_files": 1024}, Status.CAUTION, "ulimit -n"),
     ("rlimits", {"processes": 100}, Status.CAUTION, "-u"),
