@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
+import tempfile
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from sandbox.model.errors import ProfileError
 from sandbox.model.policy import ArgCondition, SeccompPolicy, SeccompRule
 from sandbox.policy.load import load_chain
 from sandbox.policy.resolve import resolve
-from sandbox.policy.seccomp import rules, tables
+from sandbox.policy.seccomp import rules, simulate, tables
 from sandbox.policy.seccomp.compile import compile_policy
 from sandbox.policy.seccomp.oci import export_oci, import_oci, unknown_names
 from sandbox.policy.seccomp.simulate import Verdict, verdict
@@ -57,6 +59,7 @@ SCHEMA = {
     "additionalProperties": False,
 }
 
+ARCH = os.uname().machine
 NEEDED = ["execve", "write", "exit_group", "brk", "mmap", "munmap"]
 ALLOW, EPERM = Verdict("allow"), Verdict("errno", errno.EPERM)
 EQ, MASKED = "SCMP_CMP_EQ", "SCMP_CMP_MASKED_EQ"
@@ -300,3 +303,35 @@ def test_kill_and_log_are_exported():
     back = import_oci(export_oci(policy))
     assert compile_policy(back, "x86_64").kill == (tables.numbers("x86_64")["mount"],)
     assert [ask(back, "kill", 0, value).action for value in (8, 9, 10, FULL)] == ["errno", "log", "log", "log"]
+
+
+@pytest.mark.parametrize("name", ["default", "strict"])
+def test_container_runtimes_make_the_same_filter_of_an_exported_profile(name):
+    """They put all entries into one libseccomp filter, without stages."""
+    import pyseccomp
+
+    policy = resolve(load_chain(name)).seccomp
+    exported, known = export_oci(policy), tables.numbers(ARCH)
+    single = pyseccomp.SyscallFilter(pyseccomp.ERRNO(exported["defaultErrnoRet"]))
+    words = {"SCMP_ACT_ALLOW": pyseccomp.ALLOW, "SCMP_ACT_LOG": pyseccomp.LOG}
+    for entry in exported["syscalls"]:
+        action = words[entry["action"]] if entry["action"] in words else pyseccomp.ERRNO(entry["errnoRet"])
+        operators = {EQ: pyseccomp.EQ, MASKED: pyseccomp.MASKED_EQ}
+        args = [
+            pyseccomp.Arg(
+                item["index"], operators[item["op"]], item["value"], *([item["valueTwo"]] if item["op"] == MASKED else [])
+            )
+            for item in entry.get("args", ())
+        ]
+        for call in entry["names"]:
+            if call in known:
+                single.add_rule(action, known[call], *args)
+    with tempfile.TemporaryFile() as file:
+        single.export_bpf(file)
+        file.seek(0)
+        program = file.read()
+    compiled = compile_policy(policy, ARCH)
+    for call in sorted(rules.decisions(policy)):
+        for args in boundaries(policy, call) if call in known else ():
+            found = simulate.run(program, ARCH, known[call], args)
+            assert found == seen(verdict(compiled, ARCH, known[call], args)), (call, [hex(value) for value in args])
