@@ -40,7 +40,7 @@ class Run:
     def __init__(self, active: Active) -> None:
         self._active: Active | None = active
         self._result: RunResult | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may cancel while its own thread is in here
 
     def wait(self) -> RunResult:
         """Wait for the end. Output callbacks are called from here. A second call returns the same result."""

@@ -26,8 +26,8 @@ AT_SYMLINK_NOFOLLOW = 0x100
 MACHINE = os.uname().machine
 # Source: asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64); from 424 on both agree.
 _NUMBERS = {
-    "x86_64": {"pivot_root": 155, "capset": 126, "keyctl": 250, "seccomp": 317, "clone": 56},
-    "aarch64": {"pivot_root": 41, "capset": 91, "keyctl": 219, "seccomp": 277, "clone": 220},
+    "x86_64": {"pivot_root": 155, "capset": 126, "keyctl": 250, "seccomp": 317, "rt_sigaction": 13, "waitid": 247},
+    "aarch64": {"pivot_root": 41, "capset": 91, "keyctl": 219, "seccomp": 277, "rt_sigaction": 134, "waitid": 95},
 }
 _COMMON = {
     "pidfd_send_signal": 424,

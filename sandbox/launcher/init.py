@@ -183,8 +183,7 @@ class Init:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         fds = [fd for fd in (self.listener, self.work_fd, self.master) if fd >= 0]
         present = (self.listener >= 0, self.work_fd >= 0, self.master >= 0)
-        cpu = time.clock_gettime_ns(time.CLOCK_PROCESS_CPUTIME_ID)
-        wire.send(self.status, (launch.STARTED, time.monotonic_ns(), cpu, present), fds)
+        wire.send(self.status, (launch.STARTED, time.monotonic_ns(), *process.own_cpu(), present), fds)
         child = os.fork()
         if child == 0:
             payload.become(self.plan, self.request, self.streams, self.slave, writer)
@@ -213,11 +212,8 @@ class Init:
                 break
         left_alive = _others_alive()
         places = os.fstatvfs(self.work_fd)
-        user, system, _ = process.usage(process.RUSAGE_SELF)
-        payload_user, payload_system, largest = process.usage(process.RUSAGE_CHILDREN)
-        usage = (user, system, payload_user, payload_system, largest)
         free = (places.f_bfree * places.f_frsize, places.f_ffree)
-        wire.send(self.status, (launch.ENDED, status, *usage, *free, left_alive))
+        wire.send(self.status, (launch.ENDED, status, *process.own_cpu(), *free, left_alive))
         os._exit(0)
 
 

@@ -32,7 +32,8 @@ _REMOVE_SECONDS = 5.0
 def main(control_fd: int, plan_fd: int, caller_pidfd: int) -> None:
     """Serve one caller, then exit. Process: the keeper (and, after the clone, the launcher)."""
     _occupy_standard_streams()
-    _reset_signals()
+    process.default_signals(ignore=_signal.SIGPIPE)  # until the payload
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
     os.umask(0o077)
     control = _socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
@@ -139,15 +140,6 @@ def _occupy_standard_streams() -> None:
     for number in (0, 1, 2):
         os.dup2(null, number)
     os.close(null)
-
-
-def _reset_signals() -> None:
-    """Default actions and an empty mask, whatever the caller had; only SIGPIPE stays ignored until the payload."""
-    for number in range(1, _signal.NSIG):
-        if number not in (_signal.SIGKILL, _signal.SIGSTOP, 32, 33):  # 32 and 33 belong to libc
-            _signal.signal(number, _signal.SIG_DFL)
-    _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
 
 
 def _remove_groups(directories: tuple[bytes, ...]) -> None:

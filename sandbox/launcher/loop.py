@@ -21,8 +21,11 @@ from sandbox.model.launch import Ended, LaunchRequest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
+    from typing import TypeAlias
 
     from sandbox.model.plan import Plan
+
+    Death: TypeAlias = tuple[int, int, int, int]  # of an init: see `process.wait_for`
 
 _EPERM = 1
 _ECANCELED = 125
@@ -128,7 +131,7 @@ class Launcher:
         wire.close_all(descriptors.only_inits())
         if run.pidfd < 0:
             wire.close_all([fd for fd in (descriptors.cpu, descriptors.oom) if fd >= 0])
-            self._finish(run, None)
+            self._finish(run, (0, 0, 0, 0))
             return
         self.runs.add(run)
         self._watch(lane.fileno(), _LANE, run)
@@ -206,15 +209,12 @@ class Launcher:
 
     def _on_exit(self, run: Run) -> None:
         """Init is dead and reaped, so every process of the sandbox is."""
-        result = os.waitid(os.P_PIDFD, run.pidfd, os.WEXITED)
+        death = process.wait_for(run.pidfd)
         while run.status is not None and run.on_status() is not None:
             continue
-        status = None
-        if result is not None:
-            status = result.si_status << 8 if result.si_code == os.CLD_EXITED else result.si_status & 0x7F
-        self._finish(run, status)
+        self._finish(run, death)
 
-    def _finish(self, run: Run, init_status: int | None) -> None:
+    def _finish(self, run: Run, death: Death) -> None:
         self.runs.discard(run)
         for fd in (run.lane.fileno(), run.pidfd, run.oom_fd, run.listener, run.status.fileno() if run.status else -1):
             if fd >= 0:
@@ -222,7 +222,7 @@ class Launcher:
         if self.plan.ids.slots:
             self.slots.append(run.slot)
         if run.killed_by != launch.BY_LANE:
-            message = _last_message(run, init_status)
+            message = _last_message(run, death)
             if message[0] == launch.ENDED and run.request.collect and run.work_fd >= 0:
                 self._collect(run, message)
             else:
@@ -270,14 +270,15 @@ def _slots(count: int) -> list[int]:
     return [(start - number) % count for number in range(count)]
 
 
-def _last_message(run: Run, init_status: int | None) -> tuple[object, ...]:
+def _last_message(run: Run, death: Death) -> tuple[object, ...]:
+    init_status, user, system, largest = death
     if run.failure is not None:
         return (launch.FAILED, *run.failure)
     if not run.started:
         number = _ECANCELED if run.killed_by == launch.BY_CALLER else 0
-        return (launch.FAILED, steps.INIT_DIED, init_status or 0, number)
-    report = run.report or (init_status or 0, 0, 0, 0, 0, 0, -1, -1, False)
-    status, init_user, init_system, user, system, largest, free_bytes, free_inodes, left = report
+        return (launch.FAILED, steps.INIT_DIED, init_status, number)
+    report = run.report or (init_status, *run.init_cpu, -1, -1, False)
+    status, init_user, init_system, free_bytes, free_inodes, left = report
     ended = Ended(
         init_ok=run.report is not None,
         status=status,
@@ -288,8 +289,8 @@ def _last_message(run: Run, init_status: int | None) -> tuple[object, ...]:
         ended=time.monotonic_ns(),
         init_user_ns=init_user,
         init_system_ns=init_system,
-        user_ns=user,
-        system_ns=system,
+        user_ns=max(0, max(user, run.peak_cpu[0]) - init_user),
+        system_ns=max(0, max(system, run.peak_cpu[1]) - init_system),
         max_rss_bytes=largest,
         peak_pids=run.peak_pids,
         peak_rss_bytes=run.peak_rss,

@@ -68,13 +68,14 @@ class Run:
         self.listener = -1
         self.work_fd = -1
         self.started = 0
-        self.init_cpu = 0
+        self.init_cpu = (0, 0)
         self.killed_by = launch.NOT_KILLED
         self.killed_value = 0
         self.failure: tuple[int, int, int] | None = None
         self.report: tuple[int, ...] | None = None
         self.denied: dict[int, int] = {}
         self.cpu_ns = 0
+        self.peak_cpu = (0, 0)
         self.peak_pids = 0
         self.peak_rss = 0
         self.next_check = 0
@@ -105,6 +106,8 @@ class Run:
         if self.killed_by == launch.NOT_KILLED:
             self.killed_by = reason
             self.killed_value = value
+            if self.sampled and self.started:
+                self._sample()
         namespaces.send_signal(self.pidfd, _SIGKILL)
 
     def on_status(self) -> tuple[int, list[int]] | None:
@@ -129,8 +132,8 @@ class Run:
         return kind, []
 
     def _on_started(self, message: tuple[Any, ...], fds: list[int]) -> list[int]:
-        self.started, self.init_cpu = message[1], message[2]
-        has_listener, has_work, _ = message[3]
+        self.started, self.init_cpu = message[1], message[2:4]
+        has_listener, has_work, _ = message[4]
         self.listener = fds.pop(0) if has_listener else -1
         self.work_fd = fds.pop(0) if has_work else -1
         self.last_progress = self.started
@@ -163,9 +166,11 @@ class Run:
             self.kill(launch.BY_WALL, elapsed)
             return
         if self.sampled:
-            self._sample()
+            resident = self._sample()
+            if request.memory_bytes and resident > request.memory_bytes:
+                self.kill(launch.BY_OOM, resident)
         elif self.cpu_fd >= 0:
-            self.cpu_ns = max(0, read_cpu_ns(self.cpu_fd) - self.init_cpu)
+            self.cpu_ns = max(0, read_cpu_ns(self.cpu_fd) - sum(self.init_cpu))
         if self.cpu_ns >= request.cpu_ns:
             self.kill(launch.BY_CPU, self.cpu_ns)
             return
@@ -182,14 +187,14 @@ class Run:
             waits.append(_SAMPLE_NS)
         self.next_check = now + min(waits)
 
-    def _sample(self) -> None:
-        """Degraded mode: walk the process tree below init; over a limit, the sandbox is ended."""
-        cpu, tasks, resident = sample_tree(self.pid)
-        self.cpu_ns = max(self.cpu_ns, cpu - self.init_cpu)
+    def _sample(self) -> int:
+        """Degraded mode: walk the process tree below init. Returns the resident bytes of now."""
+        user, system, tasks, resident = sample_tree(self.pid)
+        self.peak_cpu = (max(self.peak_cpu[0], user), max(self.peak_cpu[1], system))
+        self.cpu_ns = max(self.cpu_ns, user + system - sum(self.init_cpu))
         self.peak_pids = max(self.peak_pids, tasks)
         self.peak_rss = max(self.peak_rss, resident)
-        if self.request.memory_bytes and resident > self.request.memory_bytes:
-            self.kill(launch.BY_OOM, resident)
+        return resident
 
     def close(self) -> None:
         """Let go of every descriptor but the lane."""
@@ -213,12 +218,12 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MAX_TREE = 4096
 
 
-def sample_tree(root: int) -> tuple[int, int, int]:
-    """(CPU ns, tasks, resident bytes) of the processes below `root`, itself not counted as task or memory.
+def sample_tree(root: int) -> tuple[int, int, int, int]:
+    """(user ns, system ns, tasks, resident bytes) from `root` on, which is not counted as task or memory.
 
     Source: proc_pid_stat(5). A process that ends between two reads is counted by its parent's next reading.
     """
-    cpu = tasks = resident = 0
+    user = system = tasks = resident = 0
     pending = [root]
     seen = 0
     while pending and seen < _MAX_TREE:
@@ -232,11 +237,12 @@ def sample_tree(root: int) -> tuple[int, int, int]:
         except OSError:
             continue
         fields = stat_line[stat_line.rindex(b")") + 2 :].split()
-        cpu += sum(int(fields[index]) for index in (11, 12, 13, 14)) * _TICK_NS
+        user += (int(fields[11]) + int(fields[13])) * _TICK_NS
+        system += (int(fields[12]) + int(fields[14])) * _TICK_NS
         if pid != root:
             tasks += int(fields[17])
             resident += int(fields[21]) * _PAGE
-    return cpu, tasks, resident
+    return user, system, tasks, resident
 
 
 def _slurp(path: bytes) -> bytes:

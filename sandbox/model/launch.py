@@ -37,7 +37,6 @@ FD_FILES = 1 << 4
 FD_CPU = 1 << 5
 FD_OOM = 1 << 6
 FD_CGROUP2 = 1 << 7
-FD_BODY = 1 << 8
 # and after these `joins` descriptors of cgroup.procs files (v1)
 
 
@@ -88,8 +87,8 @@ class Ended(Record):
         killed_by: NOT_KILLED, BY_CALLER, BY_WALL…; `killed_value` what was measured then.
         received, started, ended: request received; payload about to be executed; sandbox empty.
         init_user_ns, init_system_ns: CPU of init itself, to be subtracted from the cgroup's.
-        user_ns, system_ns: CPU of the payload as waited for by init (stands in without a cgroup).
-        max_rss_bytes: largest single process (stands in without a cgroup).
+        user_ns, system_ns: CPU of every process that was waited for or sampled (stands in without a cgroup).
+        max_rss_bytes: largest single process, at least what init itself had (stands in without a cgroup).
         peak_pids, peak_rss_bytes: highest sampled values in degraded mode, else 0.
         scratch_free_bytes, scratch_free_inodes: of the private tmpfs at the end; -1 unknown.
         left_alive: other processes were alive when the main one ended, and were killed with the sandbox.

@@ -178,10 +178,15 @@ class RunResult:
             except UnicodeDecodeError:
                 out[f"{name}_base64"] = base64.b64encode(raw).decode("ascii")
         out["truncated"] = list(self.truncated)
-        out["files"] = {name: base64.b64encode(item.data).decode("ascii") for name, item in self.files.items()}
-        out["refused_files"] = [{"name": name, "reason": reason} for name, reason in self.refused_files]
+        out["files"] = {_text(name): base64.b64encode(item.data).decode("ascii") for name, item in self.files.items()}
+        out["refused_files"] = [{"name": _text(name), "reason": reason} for name, reason in self.refused_files]
         out["evidence"] = [item.to_dict() for item in self.evidence]
         out["enforced"] = self.enforced
         out["degraded"] = [item.to_dict() for item in self.degraded]
         out["plan_digest"] = self.plan_digest
         return out
+
+
+def _text(name: str) -> str:
+    """A file name as text that every JSON parser takes: bytes that are not UTF-8 are written as escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

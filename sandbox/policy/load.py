@@ -109,7 +109,7 @@ def _locate(name: str, asked_by: Layer | None) -> Path:
         return path.absolute()
     if re.fullmatch(schema.NAME, name):
         for directory in search_path():
-            if (directory / f"{name}.toml").is_file():
+            if os.path.isfile(directory / f"{name}.toml"):  # pathlib's raises for a home that is somebody else's
                 return directory / f"{name}.toml"
     known = list(available())
     hint = nearest(name, known) or f"known profiles: {', '.join(known)}"

@@ -60,6 +60,7 @@ class Session:
         self.child_fds: tuple[int, ...] = ()
         self._deadline: float | None = None
         self._lane_open = False
+        self._wake = -1
         self._epoll = select.epoll()
         _EVERY.add(self)
         try:
@@ -74,6 +75,8 @@ class Session:
         self._lane, self.peer_lane = socket.socket(fileno=ours.detach()), socket.socket(fileno=theirs.detach())
         self._epoll.register(self._lane, select.EPOLLIN)
         self._lane_open = True
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
         self._open_streams()
 
     def _open_streams(self) -> None:
@@ -141,6 +144,7 @@ class Session:
             self.canceled = True
             self._kill()
             self._deadline = time.monotonic() + CANCEL_SECONDS
+            os.eventfd_write(self._wake, 1)  # a driver in another thread waits with the old timeout
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of the payload's terminal, if it has one."""
@@ -162,6 +166,8 @@ class Session:
         for fd, _ in self._epoll.poll(0):
             if self._lane_open and fd == self._lane.fileno():
                 self._on_lane()
+            elif fd == self._wake:
+                os.eventfd_read(fd)
             elif fd in self._streams:
                 self._on_output(fd)
                 if fd == self._stdin:
@@ -307,8 +313,9 @@ class Session:
         if self._lane_open:
             self._close_lane()
             self.peer_lane.close()
-        wire.close_all(self.child_fds)
+        wire.close_all([fd for fd in (*self.child_fds, self._wake) if fd >= 0])
         self.child_fds = ()
+        self._wake = -1
         if self.collected >= 0:
             os.close(self.collected)
             self.collected = -1
@@ -316,10 +323,10 @@ class Session:
 
     def forget(self) -> None:
         """In a forked child: close our copies, so that the parent's pipes and lanes end when it says so."""
-        fds = {*self._streams, self._stdin, self.collected, *self.child_fds}
+        fds = {*self._streams, self._stdin, self.collected, self._wake, *self.child_fds}
         wire.close_all([fd for fd in fds if fd >= 0])
         self._streams.clear()
-        self._stdin = self.collected = self.master = -1
+        self._stdin = self.collected = self.master = self._wake = -1
         self.child_fds = ()
         if self._lane_open:
             self._lane_open = False

@@ -107,7 +107,8 @@ def test_a_loop_of_extends_ends(tmp_path: Path) -> None:
 
 def test_layers_add_and_replace(tmp_path: Path) -> None:
     (tmp_path / "parent.toml").write_text(
-        'extends = "system"\n[environment.set]\nA = "1"\nB = "1"\n[[mounts]]\nsource = "/opt"\n[paths]\nmasked = ["/usr/secret"]\n'
+        'extends = "system"\n[environment.set]\nA = "1"\nB = "1"\n'
+        '[[mounts]]\nsource = "/opt"\n[paths]\nmasked = ["/usr/secret"]\n'
     )
     (tmp_path / "child.toml").write_text(
         'extends = "./parent.toml"\n[environment.set]\nB = "2"\n[[mounts]]\nsource = "/srv"\ntarget = "/opt"\n'
