@@ -281,6 +281,12 @@ def disks() -> tuple[str, ...]:
     return tuple(found)
 
 
+def make(path: str) -> None:
+    """Make a group that its owner may use, whatever umask the calling process has. Raises OSError."""
+    os.mkdir(path)
+    os.chmod(path, 0o755)
+
+
 def remove_all(paths: Iterable[str], seconds: float = REMOVE_SECONDS) -> None:
     """Remove group trees; what is still alive in them is killed. Every one is tried; raises CgroupError for those that stay."""
     deadline = 0.0

@@ -53,7 +53,7 @@ class Base1(Base):
         paths = tuple(dict.fromkeys(places.values()))
         try:
             for path in paths:
-                os.mkdir(path, 0o755)
+                groups.make(path)
             if "cpuset" in places:
                 _inherit_cpuset(places["cpuset"])
         except OSError as error:
@@ -108,7 +108,7 @@ class Lease1(Lease):
         """Make the directories and open what init and launcher need. Raises OSError."""
         by_path = {}
         for path in self.paths:
-            os.mkdir(path, 0o755)
+            groups.make(path)
             by_path[path] = self._keep(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         self._handles = {controller: by_path[path] for controller, path in self._places.items()}
         flags = os.O_WRONLY | os.O_CLOEXEC

@@ -55,8 +55,8 @@ class Base2(Base):
         base = self.directory or _take_scope(launcher_pid, self.controllers)
         path = f"{base}/{janitor.new_name()}"
         try:
-            os.mkdir(path, 0o755)
-            os.mkdir(f"{path}/launcher", 0o755)
+            groups.make(path)
+            groups.make(f"{path}/launcher")
             write_path(f"{path}/cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(self.controllers)))
             write_path(f"{path}/launcher/cgroup.procs", str(launcher_pid))
         except OSError as error:
@@ -80,7 +80,7 @@ class LauncherGroup2(LauncherGroup):
         """A new group with these limits. Raises CgroupError."""
         path = f"{self._path}/run-{next(self._numbers)}"
         try:
-            os.mkdir(path, 0o755)
+            groups.make(path)
         except OSError as error:
             raise failure("make the control group", path, error) from error
         lease = Lease2(path)
@@ -241,7 +241,7 @@ def enable(directory: str, leaf: str) -> frozenset[str]:
 def move_all(source: str, target: str, *, but: int = 0) -> None:
     """Move every process of `source` except `but` into the group `target`, which is made. Raises OSError."""
     with contextlib.suppress(FileExistsError):
-        os.mkdir(target, 0o755)
+        groups.make(target)
     for pid in groups.members(source):
         if pid != but:
             with contextlib.suppress(ProcessLookupError):

@@ -106,7 +106,7 @@ def test_keys_reach_the_program_and_the_terminal_is_restored(screens: Any) -> No
 def test_the_size_follows(screens: Any) -> None:
     script = (
         "import os, signal, sys\n"
-        "signal.signal(signal.SIGWINCH, lambda *_: print(*os.get_terminal_size(), flush=True))\n"
+        "signal.signal(signal.SIGWINCH, lambda *_: os.write(1, b'%d %d\\r\\n' % os.get_terminal_size()))\n"
         "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"
     )
