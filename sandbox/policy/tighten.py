@@ -9,10 +9,11 @@ from typing import Any
 
 from sandbox.model.errors import PolicyError
 from sandbox.model.limits import Limits
-from sandbox.model.policy import Action, Policy, SeccompRule
+from sandbox.model.policy import Action, ArgCondition, Policy, SeccompRule
 from sandbox.policy import units
 from sandbox.policy.resolve import LIMITS
 from sandbox.policy.seccomp import tables
+from sandbox.policy.seccomp.rules import decisions
 
 _OFF_IS_ZERO = {"idle_ns", "cpu_quota_millicpus"}
 _PARSERS: Mapping[str, Callable[[object], int]] = {
@@ -50,6 +51,7 @@ SUBSETS = {
 }
 _ADDITIONS = {"paths.masked": "masked_paths", "paths.readonly": "readonly_paths"}
 _FREE = {"identity.hostname": "identity.hostname", "process.cwd": "cwd"}
+_CLONE_THREAD = 0x10000
 _DENIALS: Mapping[str, tuple[Action, int]] = {"seccomp.deny": ("errno", errno.EPERM), "seccomp.kill": ("kill", 0)}
 
 
@@ -191,7 +193,22 @@ def _deny(policy: Policy, key: str, names: tuple[str, ...]) -> Policy:
     rule = SeccompRule(
         syscalls=names, action=action, errno=number, args=(), group=f"override:{key}", why="asked for by the caller"
     )
-    return _set(policy, "seccomp.rules", (*policy.seccomp.rules, rule))
+    clone = _only_threads(policy, rule) if {"fork", "vfork"} & set(names) and "clone" not in names else ()
+    return _set(policy, "seccomp.rules", (*policy.seccomp.rules, *clone, rule))
+
+
+def _only_threads(policy: Policy, rule: SeccompRule) -> tuple[SeccompRule, ...]:
+    """Who says fork means new processes, which the C library starts with clone: what is left of that is CLONE_THREAD."""
+    decision = decisions(policy.seccomp).get("clone")
+    if decision is None:
+        return ()
+    thread = ArgCondition(index=0, op="masked_eq", value=0, mask=_CLONE_THREAD)
+    refused = dataclasses.replace(rule, syscalls=("clone",), args=(thread,))
+    before = [item for item in (decision.base, *decision.refined) if item is not None]
+    kept = [dataclasses.replace(item, syscalls=("clone",), group=rule.group) for item in before]
+    if rule.action == "kill":  # a call cannot be reported on for two reasons
+        kept = [dataclasses.replace(item, action="kill") if item.action == "notify" else item for item in kept]
+    return (*kept, refused)
 
 
 def _ordered(key: str, wanted: object, current: object, order: tuple[Any, ...]) -> object:

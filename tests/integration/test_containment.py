@@ -168,6 +168,27 @@ def test_dangerous_calls_are_refused(run_options: dict[str, Any], name: str, num
     assert answer in ("EPERM", "ENOSYS"), name
 
 
+def test_pure_computation_starts_no_process(run_options: dict[str, Any]) -> None:
+    code = """
+import json, os, subprocess, threading
+def attempt(action):
+    try:
+        action()
+        return "started"
+    except OSError as e:
+        return type(e).__name__
+thread = threading.Thread(target=lambda: None)
+answers = {"thread": attempt(thread.start)}
+answers["fork"] = attempt(os.fork)
+answers["subprocess"] = attempt(lambda: subprocess.run(["/bin/true"]))
+answers["posix_spawn"] = attempt(lambda: os.posix_spawn("/bin/true", ["true"], {}))
+print(json.dumps(answers))
+"""
+    answers = inside(code, run_options, profile="strict")
+    assert answers.pop("thread") == "started"
+    assert set(answers.values()) == {"PermissionError"}
+
+
 def test_nested_user_namespaces_are_refused_by_clone_too(run_options: dict[str, Any]) -> None:
     code = CALLS + "print(json.dumps(call(56, 0x10000000 | 17, 0, 0, 0, 0)))"
     assert inside(code, run_options) in ("EPERM", "ENOSPC")

@@ -10,6 +10,7 @@ import pytest
 from sandbox.model.plan import Filters
 from sandbox.model.policy import SeccompPolicy
 from sandbox.policy.load import load_chain
+from sandbox.policy.profile import Profile
 from sandbox.policy.resolve import resolve
 from sandbox.policy.seccomp import rules, simulate, tables
 from sandbox.policy.seccomp.compile import compile_policy
@@ -206,3 +207,22 @@ def test_known_dangers_are_recorded(profile, name):
 def test_a_profile_without_sockets_has_none(arch):
     for family in range(48):
         assert ask("socket", family, 1, profile="strict", arch=arch) == ENOSYS
+
+
+@pytest.mark.parametrize("arch", tables.ARCHITECTURES)
+def test_strict_has_threads_and_no_processes(arch):
+    for flags, answer in ((0x3D0F00, ALLOW), (0x11, EPERM), (0x4111, EPERM), (0x10000000 | 0x3D0F00, NOTIFY)):
+        assert ask("clone", flags, profile="strict", arch=arch) == answer, hex(flags)
+    for name in ("fork", "vfork", "wait4", "kill", "clone3"):
+        if name in tables.numbers(arch):
+            assert ask(name, profile="strict", arch=arch) == ENOSYS
+
+
+@pytest.mark.parametrize(("key", "refused"), [("seccomp.deny", EPERM), ("seccomp.kill", Verdict("kill"))])
+def test_denying_fork_leaves_threads_only(key, refused):
+    policy = Profile.load("native").tightened({key: "fork,vfork"}).policy.seccomp
+    compiled, number = compile_policy(policy, "x86_64"), tables.numbers("x86_64")["clone"]
+    assert verdict(compiled, "x86_64", number, (0x3D0F00,)) == ALLOW
+    assert verdict(compiled, "x86_64", number, (0x11,)) == refused
+    assert verdict(compiled, "x86_64", number, (0x4111,)) == refused  # vfork
+    assert verdict(compiled, "x86_64", number, (0x10000000 | 0x3D0F00,)) in (NOTIFY, refused)
