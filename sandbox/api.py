@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from sandbox.model.errors import RequestError
 from sandbox.model.limits import Limits
@@ -19,8 +19,12 @@ from sandbox.model.result import RunResult
 from sandbox.policy.profile import Profile
 from sandbox.runtime import drivers
 from sandbox.runtime.engine import Active, Engine, Job
+from sandbox.runtime.feed import Pump
 from sandbox.runtime.registry import make_engine, shared
 from sandbox.runtime.request import FileContent, Word
+
+if TYPE_CHECKING:
+    import asyncio
 
 AnyProfile: TypeAlias = str | Profile
 AnyLimits: TypeAlias = Mapping[str, str | int] | Limits | None
@@ -173,9 +177,10 @@ class Sandbox:
 class AsyncRun:
     """One run in flight in an asyncio task. Iterate it for the output as it comes; `wait` gives the result."""
 
-    def __init__(self, active: Active, chunks: deque[Chunk]) -> None:
+    def __init__(self, active: Active, chunks: deque[Chunk], feeding: asyncio.Task[None] | None) -> None:
         self._active = active
         self._chunks = chunks
+        self._feeding = feeding
         self._result: RunResult | None = None
         self._waiter = drivers.Waiter(active.session)
         self._open = True
@@ -226,6 +231,8 @@ class AsyncRun:
             return
         self._open = False
         self._waiter.close()
+        if self._feeding is not None:
+            self._feeding.cancel()
         engine = self._active.engine
         task = asyncio.ensure_future(asyncio.to_thread(self._active.abandon))
         task.add_done_callback(lambda _: engine.slots.release())
@@ -285,8 +292,26 @@ async def _start_async(
     if chunks is not None:
         options.setdefault("on_stdout", lambda data: chunks.append(Chunk("stdout", data)))
         options.setdefault("on_stderr", lambda data: chunks.append(Chunk("stderr", data)))
-    job = Job(argv=argv, limits=limits, **options)
-    return AsyncRun(await drivers.start_async(engine, job, queue_timeout), chunks if chunks is not None else deque())
+    feeding = _feed_from_task(options)
+    try:
+        active = await drivers.start_async(engine, Job(argv=argv, limits=limits, **options), queue_timeout)
+    except BaseException:
+        if feeding is not None:
+            feeding.cancel()
+            options["stdin"].close()
+        raise
+    return AsyncRun(active, chunks if chunks is not None else deque(), feeding)
+
+
+def _feed_from_task(options: dict[str, Any]) -> asyncio.Task[None] | None:
+    """An asynchronous stdin is read by a task of its own, which is returned; the run gets the other end."""
+    import asyncio
+
+    source: Any = options.get("stdin")
+    if not hasattr(source, "__aiter__"):
+        return None
+    pump = options["stdin"] = Pump()
+    return asyncio.ensure_future(pump.fill(source))
 
 
 def run(

@@ -1,7 +1,7 @@
 """One run in flight, without a driver: threads and asyncio both wait on `fileno()` and call `advance()`.
 
 A session owns its lane and its ends of the three streams. All of them sit in one epoll object, so a driver watches a
-single descriptor. Nothing here blocks, except an iterator given as stdin.
+single descriptor. Nothing here blocks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sandbox.model import launch
 from sandbox.model.errors import LauncherDied, ProtocolError
 from sandbox.model.launch import Ended
 from sandbox.runtime.capture import Capture
-from sandbox.runtime.feed import Feed
+from sandbox.runtime.feed import Feed, write_quietly
 
 DRAIN_SECONDS = 0.2
 CANCEL_SECONDS = 1.0
@@ -261,28 +261,31 @@ class Session:
             if not self._pending:
                 piece = self.feed.next_piece()
                 if not piece:
-                    self._close_stdin()
+                    self._on_end_of_feed()
                     return
                 self._pending = memoryview(piece)
-            self._pending = self._pending[os.write(self._stdin, self._pending) :]
+            self._pending = self._pending[write_quietly(self._stdin, self._pending) :]
         except BlockingIOError:
             return
         except OSError:  # EPIPE: the payload does not want any more
             self._close_stdin()
             return
-        except Exception as error:  # noqa: BLE001 - the caller's iterator: its error is raised from wait()
-            self.error = error
-            self._close_stdin()
-            self.cancel()
-            return
         if not self._pending and self.feed.source_fd >= 0:
             self._unwatch_stdin()
             self._await_source()
+
+    def _on_end_of_feed(self) -> None:
+        error = self.feed.error  # of the caller's own code: it is raised from wait()
+        self._close_stdin()
+        if error is not None:
+            self.error = error
+            self.cancel()
 
     def _close_stdin(self) -> None:
         if self._feeding_source:
             self._epoll.unregister(self.feed.source_fd)
             self._feeding_source = False
+        self.feed.close()
         if self._stdin < 0:
             return
         self._unwatch_stdin()
@@ -325,6 +328,7 @@ class Session:
         """In a forked child: close our copies, so that the parent's pipes and lanes end when it says so."""
         fds = {*self._streams, self._stdin, self.collected, self._wake, *self.child_fds}
         wire.close_all([fd for fd in fds if fd >= 0])
+        self.feed.forget()
         self._streams.clear()
         self._stdin = self.collected = self.master = self._wake = -1
         self.child_fds = ()
