@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sandbox.api import AsyncRun, AsyncSandbox, Chunk, Run, Sandbox, arun, run
+    from sandbox.api import AsyncRun, AsyncSandbox, Chunk, Run, RunOptions, Sandbox, arun, run
     from sandbox.model.errors import (
         CapacityError,
         CgroupError,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "sandbox.api": "AsyncRun AsyncSandbox Chunk Run Sandbox arun run",
+    "sandbox.api": "AsyncRun AsyncSandbox Chunk Run RunOptions Sandbox arun run",
     "sandbox.model.errors": (
         "CapacityError CgroupError CommandNotFound LaunchError LauncherDied NotExecutable PolicyError ProfileError"
         " ProtocolError RequestError ResourceError SandboxError ScratchError UnsupportedHostError"
@@ -64,6 +64,7 @@ __all__ = [
     "RequestError",
     "ResourceError",
     "Run",
+    "RunOptions",
     "RunResult",
     "Sandbox",
     "SandboxError",

@@ -26,8 +26,28 @@ AT_SYMLINK_NOFOLLOW = 0x100
 MACHINE = os.uname().machine
 # Source: asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64); from 424 on both agree.
 _NUMBERS = {
-    "x86_64": {"pivot_root": 155, "capset": 126, "keyctl": 250, "seccomp": 317, "rt_sigaction": 13, "waitid": 247},
-    "aarch64": {"pivot_root": 41, "capset": 91, "keyctl": 219, "seccomp": 277, "rt_sigaction": 134, "waitid": 95},
+    "x86_64": {
+        "pivot_root": 155,
+        "capset": 126,
+        "keyctl": 250,
+        "seccomp": 317,
+        "rt_sigaction": 13,
+        "waitid": 247,
+        "personality": 135,
+        "ioprio_set": 251,
+        "ioprio_get": 252,
+    },
+    "aarch64": {
+        "pivot_root": 41,
+        "capset": 91,
+        "keyctl": 219,
+        "seccomp": 277,
+        "rt_sigaction": 134,
+        "waitid": 95,
+        "personality": 92,
+        "ioprio_set": 30,
+        "ioprio_get": 31,
+    },
 }
 _COMMON = {
     "pidfd_send_signal": 424,

@@ -1,11 +1,14 @@
 """What a process may do: prctl switches, capabilities, rlimits, descriptors, keyring, usage.
 
-Source: prctl(2), capabilities(7), capset(2), prlimit(2), close_range(2), keyctl(2), getrusage(2), waitid(2), sigaction(2).
+Source: prctl(2), capabilities(7), capset(2), prlimit(2), close_range(2), keyctl(2), getrusage(2), waitid(2), sigaction(2),
+sched(7), ioprio_set(2), personality(2).
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
+import resource
 import struct
 
 from sandbox.kernel.libc import call, syscall
@@ -27,11 +30,14 @@ _KEYCTL_JOIN_SESSION_KEYRING = 1
 _RUSAGE = struct.Struct("=18q")  # two timevals and 14 longs
 _RUSAGE_SELF = 0
 _P_PIDFD = 3
+_WNOHANG = 1
 _WEXITED = 4
 _CLD_EXITED = 1
 _SIGINFO = struct.Struct("=iii4xiIi100x")  # si_signo, si_errno, si_code, si_pid, si_uid, si_status
 _SIGACTION = struct.Struct("=QQQQ")  # the kernel's: handler, flags, restorer, mask
 _LAST_SIGNAL = 64
+_RESET_ON_FORK = 0x40000000
+_REAL_TIME = (1, 2, 6)  # SCHED_FIFO, SCHED_RR, SCHED_DEADLINE
 _UNCHANGEABLE = (9, 19)  # SIGKILL, SIGSTOP
 
 
@@ -62,6 +68,30 @@ def drop_capabilities(keep: tuple[int, ...]) -> None:
     syscall("capset", header, struct.pack("=6I", low, low, low, high, high, high))
     for number in keep:
         prctl(PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number)
+
+
+def ordinary_priority() -> None:
+    """No advantage that the caller may have: real-time classes, negative nice, high I/O priority, an odd personality.
+
+    What makes it slower than others stays. Raises OSError, PermissionError when the kernel does not do as it is told.
+    """
+    if os.sched_getscheduler(0) & ~_RESET_ON_FORK in _REAL_TIME:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    if os.getpriority(os.PRIO_PROCESS, 0) < 0:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    kind, level = divmod(syscall("ioprio_get", ctypes.c_int(1), ctypes.c_int(0)), 1 << 13)
+    if kind == 1 or (kind == 2 and level < 4):  # IOPRIO_CLASS_RT, and above the middle of IOPRIO_CLASS_BE
+        syscall("ioprio_set", ctypes.c_int(1), ctypes.c_int(0), ctypes.c_int(0))
+    syscall("personality", ctypes.c_ulong(0))
+    if os.sched_getscheduler(0) & ~_RESET_ON_FORK in _REAL_TIME or os.getpriority(os.PRIO_PROCESS, 0) < 0:
+        raise PermissionError(1, "the caller's priority cannot be given up")
+
+
+def raise_open_files() -> None:
+    """Let this process hold as many descriptors as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def set_rlimit(resource: int, soft: int, hard: int) -> None:
@@ -114,15 +144,17 @@ def own_cpu() -> tuple[int, int]:
     return _usage(buffer.raw)[:2]
 
 
-def wait_for(pidfd: int) -> tuple[int, int, int, int]:
-    """Wait for a child: (wait status as from waitpid(2), user ns, system ns, largest resident set in bytes).
+def wait_for(pidfd: int) -> tuple[int, int, int, int] | None:
+    """Reap a child: (wait status as from waitpid(2), user ns, system ns, largest resident set in bytes); None: it lives.
 
     The usage is its own and that of all it has waited for. An init that is killed waits for nobody any more: the kernel
     reaps what was left in its pid namespace without counting it.
     """
     info, usage = ctypes.create_string_buffer(_SIGINFO.size), ctypes.create_string_buffer(_RUSAGE.size)
-    syscall("waitid", ctypes.c_int(_P_PIDFD), ctypes.c_int(pidfd), info, ctypes.c_int(_WEXITED), usage)
-    _, _, code, _, _, value = _SIGINFO.unpack(info.raw)
+    syscall("waitid", ctypes.c_int(_P_PIDFD), ctypes.c_int(pidfd), info, ctypes.c_int(_WEXITED | _WNOHANG), usage)
+    _, _, code, pid, _, value = _SIGINFO.unpack(info.raw)
+    if pid == 0:
+        return None
     return (value << 8 if code == _CLD_EXITED else value & 0x7F, *_usage(usage.raw))
 
 

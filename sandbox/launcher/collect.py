@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 MAX_DEPTH = 64
 MAX_ENTRIES = 100_000
 MAX_REFUSED = 1000
+MAX_REFUSED_NAME = 4096
+MAX_NAME_BYTES = 4 << 20  # of all names together: this process is not below the run's memory limit
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW
+_CHUNK = 1 << 24
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -34,12 +37,13 @@ class _Budget:
         self.files = files
         self.bytes = size
         self.entries = MAX_ENTRIES
+        self.names = MAX_NAME_BYTES
         self.found: dict[bytes, tuple[int, int]] = {}
         self.refused: list[tuple[bytes, str]] = []
 
     def refuse(self, name: bytes, reason: str) -> None:
         if len(self.refused) < MAX_REFUSED:
-            self.refused.append((name, reason))
+            self.refused.append((name[:MAX_REFUSED_NAME], reason))
 
 
 def deliver(work_fd: int, request: LaunchRequest, lane: Socket, ended: tuple[object, ...]) -> None:
@@ -47,12 +51,18 @@ def deliver(work_fd: int, request: LaunchRequest, lane: Socket, ended: tuple[obj
     budget = _Budget(request.collect_files, request.collect_bytes)
     for name in request.collect:
         _take(work_fd, name, budget)
-    entries = []
-    for name, (mode, size) in budget.found.items():
-        data = _read(work_fd, name, size)
-        entries.append((name, mode & 0o755, data))
-    memfd = wire.memory_file(b"collected", wire.pack_files(entries, tuple(budget.refused)))
-    wire.send(lane, ended, [memfd])
+    wire.send(lane, ended, [_pack(work_fd, budget)])
+
+
+def _pack(work_fd: int, budget: _Budget) -> int:
+    """A sealed file set, copied by the kernel: contents never lie in the memory of this process."""
+    entries = [(name, mode & 0o755, size) for name, (mode, size) in budget.found.items()]
+
+    def fill(memfd: int) -> None:
+        for name, _, size in entries:
+            _copy(work_fd, memfd, name, size)
+
+    return wire.file_set(entries, tuple(budget.refused), fill)
 
 
 def _take(root: int, name: bytes, budget: _Budget) -> None:
@@ -93,12 +103,14 @@ def _list(root: int, path: bytes, budget: _Budget) -> list[bytes]:
     try:
         with os.scandir(fd) as entries:
             for entry in entries:
+                name = os.fsencode(entry.name)
+                full = name if path == b"." else path + b"/" + name
                 budget.entries -= 1
-                if budget.entries < 0:
+                budget.names -= len(full)
+                if budget.entries < 0 or budget.names < 0:
                     budget.refuse(path, "too many entries")
                     break
-                name = os.fsencode(entry.name)
-                names.append(name if path == b"." else path + b"/" + name)
+                names.append(full)
     finally:
         os.close(fd)
     return sorted(names, reverse=True)
@@ -132,18 +144,18 @@ def _take_file(root: int, path: bytes, budget: _Budget) -> None:
     budget.found[path] = (stat.S_IMODE(found.st_mode), found.st_size)
 
 
-def _read(root: int, path: bytes, size: int) -> bytes:
-    """At most `size` bytes; nothing can have changed, as everything that could is dead."""
+def _copy(root: int, memfd: int, path: bytes, size: int) -> None:
+    """Exactly `size` bytes: nothing can have changed, as everything that could is dead; what is missing is zeros."""
     fd = openat2(root, path, _OPEN)
     try:
-        parts = []
+        end = os.lseek(memfd, 0, os.SEEK_CUR) + size
         while size > 0:
-            part = os.read(fd, size)
-            if not part:
+            copied = os.sendfile(memfd, fd, None, min(size, _CHUNK))
+            if copied == 0:
                 break
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+            size -= copied
+        os.ftruncate(memfd, end)
+        os.lseek(memfd, end, os.SEEK_SET)
     finally:
         os.close(fd)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import _signal
 import errno
 import os
-import time
+import stat
 
 from sandbox.kernel import filters, mounts, namespaces, process, terminal
 from sandbox.kernel.libc import AT_FDCWD
@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from sandbox.model.launch import LaunchRequest
     from sandbox.model.plan import Plan
 
-_ABSENT = (errno.ENOENT,)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+_TERMINALS = 16
+_RLIMIT_FSIZE = 1
+# Of this user namespace, whoever counts: the kernel counts them for the host's user too, so that one payload could use
+# up what all programs of that user have (namespaces(7), inotify(7)).
+_USER_LIMITS = (
+    ("max_user_namespaces", b"0"),
+    ("max_inotify_instances", b"16"),
+    ("max_inotify_watches", b"8192"),
+)
 _MASK_FILE = b"/dev/.masked/file"
 _MASK_DIRECTORY = b"/dev/.masked/directory"
 
@@ -107,21 +116,7 @@ class Init:
     def _furnish(self) -> None:
         """Everything the payload will see: proc, scratch places, masks, name, network, input files, terminal, cwd."""
         plan, at = self.plan, self.progress.at
-        at(steps.INIT_PROC)
-        options: list[tuple[bytes, bytes | None]] = [(b"hidepid", b"invisible")]
-        if plan.proc_pids:
-            options.append((b"subset", b"pid"))
-        hard = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
-        proc = mounts.new_filesystem(b"proc", tuple(options), hard)
-        if not plan.proc_pids:
-            at(steps.INIT_USERNS_LIMIT)
-            mounts.move_mount(proc, b"/proc")
-            namespaces.write_file("/proc/sys/user/max_user_namespaces", b"0")
-        else:
-            at(steps.INIT_USERNS_LIMIT)
-            namespaces.write_file("/proc/sys/user/max_user_namespaces", b"0")
-            mounts.move_mount(proc, b"/proc")
-        os.close(proc)
+        self._own_proc()
         self.work_fd = scratch.mount_places(plan, self.request, self.progress)
         at(steps.INIT_HOSTNAME)
         namespaces.set_hostname(plan.hostname)
@@ -131,16 +126,16 @@ class Init:
         if self.request.tty:
             at(steps.INIT_TTY)
             self._open_terminal()
-        for index, (path, is_directory) in enumerate(plan.masks):
+        if plan.overlay:
+            at(steps.INIT_OVERLAY)
+            overlay.enter(plan, self.progress)
+        for index, path in enumerate(plan.masks):
             at(steps.INIT_MASK, index)
-            _bind_if_there(_MASK_DIRECTORY if is_directory else _MASK_FILE, path, 0)
+            _mask(path)
         for index, path in enumerate(plan.readonly):
             at(steps.INIT_READ_ONLY, index)
             if _bind_if_there(path, path, mounts.MS_REC):
                 mounts.set_attributes(AT_FDCWD, path, mounts.ATTR_RDONLY, recursive=True)
-        if plan.overlay:
-            at(steps.INIT_OVERLAY)
-            overlay.enter(plan, self.progress)
         if self.files >= 0:
             at(steps.INIT_FILES)
             scratch.unpack(self.files, self.work_fd)
@@ -150,8 +145,28 @@ class Init:
         if not os.getcwdb().startswith(b"/"):
             raise FileNotFoundError(errno.ENOENT, "the working directory is outside")
 
+    def _own_proc(self) -> None:
+        """A private procfs. What only an init may write there is written before it becomes read-only for good."""
+        at = self.progress.at
+        at(steps.INIT_PROC)
+        options: list[tuple[bytes, bytes | None]] = [(b"hidepid", b"invisible")]
+        if self.plan.proc_pids:
+            options.append((b"subset", b"pid"))
+        hard = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
+        proc = mounts.new_filesystem(b"proc", tuple(options), hard)
+        try:
+            at(steps.INIT_USERNS_LIMIT)  # by the template's: ours may show processes only
+            for index, (name, value) in enumerate(_USER_LIMITS):
+                at(steps.INIT_USERNS_LIMIT, index)
+                namespaces.write_file("/proc/sys/user/" + name, value)
+            at(steps.INIT_PROC, 1)
+            mounts.set_attributes(proc, b"", mounts.ATTR_RDONLY, recursive=False)
+            mounts.move_mount(proc, b"/proc")
+        finally:
+            os.close(proc)
+
     def _open_terminal(self) -> None:
-        options = ((b"ptmxmode", b"0666"), (b"mode", b"0620"))
+        options = ((b"ptmxmode", b"0666"), (b"mode", b"0620"), (b"max", b"%d" % _TERMINALS))
         tree = mounts.new_filesystem(b"devpts", options, mounts.ATTR_NOSUID | mounts.ATTR_NOEXEC)
         mounts.move_mount(tree, b"/dev/pts")
         os.close(tree)
@@ -177,13 +192,16 @@ class Init:
     def _start(self) -> tuple[int, int]:
         """Fork the child that becomes the payload: (pid, read end of its failure pipe).
 
-        The launcher is told before the fork: whatever kills the sandbox from now on has ended a run, not a launch.
+        Before that the launcher reads back what was given up, and says go: whatever kills the sandbox from then on has
+        ended a run, not a launch.
         """
         self.progress.at(steps.INIT_FORK)
         reader, writer = os.pipe2(os.O_CLOEXEC)
         fds = [fd for fd in (self.listener, self.work_fd, self.master) if fd >= 0]
         present = (self.listener >= 0, self.work_fd >= 0, self.master >= 0)
-        wire.send(self.status, (launch.STARTED, time.monotonic_ns(), *process.own_cpu(), present), fds)
+        wire.send(self.status, (launch.STARTED, *process.own_cpu(), present), fds)
+        if self.status.recv(8) != b"go":
+            os._exit(1)
         child = os.fork()
         if child == 0:
             payload.become(self.plan, self.request, self.streams, self.slave, writer)
@@ -213,8 +231,17 @@ class Init:
         left_alive = _others_alive()
         places = os.fstatvfs(self.work_fd)
         free = (places.f_bfree * places.f_frsize, places.f_ffree)
-        wire.send(self.status, (launch.ENDED, status, *process.own_cpu(), *free, left_alive))
+        reached = self._file_at_its_limit(status)
+        wire.send(self.status, (launch.ENDED, status, *process.own_cpu(), *free, reached, left_alive))
         os._exit(0)
+
+    def _file_at_its_limit(self, status: int) -> int:
+        """Whether a file was refused to grow leaves no trace but its size: looked for after a failure, where it can be."""
+        limit = {resource: soft for resource, soft, _ in self.request.rlimits}.get(_RLIMIT_FSIZE, 0)
+        if not limit or not status or (limit >= self.request.scratch_bytes and status & 0x7F != _signal.SIGXFSZ):
+            return 0
+        places = [self.plan.work, *([b"/tmp"] if self.plan.tmp else []), *([b"/dev/shm"] if self.plan.shm else [])]
+        return limit if scratch.has_file_of(places, limit) else 0
 
 
 def _others_alive() -> bool:
@@ -225,6 +252,17 @@ def _others_alive() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _mask(path: bytes) -> None:
+    """Cover `path` with something empty of its kind; what this kernel does not have needs no cover."""
+    try:
+        is_directory = stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return
+        raise
+    mounts.mount(_MASK_DIRECTORY if is_directory else _MASK_FILE, path, None, mounts.MS_BIND)
 
 
 def _bind_if_there(source: bytes, target: bytes, flags: int) -> bool:

@@ -40,6 +40,11 @@ def main(control_fd: int, plan_fd: int, caller_pidfd: int) -> None:
     process.close_all_but((control_fd, plan_fd, caller_pidfd))
     plan = Plan.decode(wire.read_memory_file(plan_fd))
     os.close(plan_fd)
+    try:
+        process.ordinary_priority()
+        process.raise_open_files()
+    except OSError as error:
+        _refuse(control, steps.TEMPLATE_PRIORITY, error)
     gc.disable()
     gc.freeze()
     ours, theirs = wire.pair()

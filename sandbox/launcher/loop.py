@@ -21,7 +21,8 @@ from sandbox.model.launch import Ended, LaunchRequest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
-    from typing import TypeAlias
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
 
     from sandbox.model.plan import Plan
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _EPERM = 1
 _ECANCELED = 125
 _COLLECT_EVERY = 512
+_NOISE_BYTES = 1 << 20
 _CONTROL, _CALLER, _LANE, _STATUS, _PIDFD, _LISTENER, _OOM, _COLLECTOR = range(8)
 
 
@@ -41,6 +43,7 @@ class Launcher:
         self.control = control
         self.epoll = select.epoll()
         self.watched: dict[int, tuple[int, Run | None]] = {}
+        self.fresh: set[int] = set()  # watched since the last look: what epoll has told of these numbers was another's
         self.runs: set[Run] = set()
         self.slots = _slots(plan.ids.slots)
         self.kill_numbers = frozenset(plan.filters.kill)
@@ -54,19 +57,35 @@ class Launcher:
         while self.alive:
             now = time.monotonic_ns()
             for run in [run for run in self.runs if run.next_check <= now]:
-                run.check(now)
-                if run.killed_by != launch.NOT_KILLED:
-                    run.next_check = now + 1_000_000_000
-            for fd, _ in self.epoll.poll(self._timeout()):
+                self._guarded(run, self._check, run, now)
+            events = self.epoll.poll(self._timeout())
+            self.fresh.clear()
+            for fd, _ in events:
                 kind, run_of_fd = self.watched.get(fd, (-1, None))
-                if kind >= 0:
-                    self._dispatch(fd, kind, run_of_fd)
+                if kind >= 0 and fd not in self.fresh:
+                    self._guarded(run_of_fd, self._dispatch, fd, kind, run_of_fd)
 
     def _timeout(self) -> float:
         if not self.runs:
             return -1
         nearest = min(run.next_check for run in self.runs)
         return max(0.0, (nearest - time.monotonic_ns()) / 1e9)
+
+    def _guarded(self, run: Run | None, action: Callable[..., None], *arguments: Any) -> None:
+        """What fails in the service of one run ends that run, and no other."""
+        try:
+            action(*arguments)
+        except (OSError, ValueError, KeyError, IndexError, TypeError, wire.WireError) as error:
+            if run is None:
+                raise
+            if run.failure is None and run.killed_by != launch.BY_LANE:
+                run.failure = (steps.SERVE, 0, getattr(error, "errno", None) or 0)
+            if run.pidfd >= 0:
+                run.kill(launch.BY_CALLER)
+
+    @staticmethod
+    def _check(run: Run, now: int) -> None:
+        run.check(now)
 
     def _dispatch(self, fd: int, kind: int, run: Run | None) -> None:
         if run is None:
@@ -83,13 +102,13 @@ class Launcher:
         elif kind == _LISTENER:
             self._on_notification(run)
         elif kind == _OOM:
-            self._forget(fd)
-            run.kill(launch.BY_OOM, int.from_bytes(os.read(fd, 8), "little"))
+            run.on_oom()
         else:
             self._on_exit(run)
 
     def _watch(self, fd: int, kind: int, run: Run | None) -> None:
         self.watched[fd] = (kind, run)
+        self.fresh.add(fd)
         self.epoll.register(fd, select.EPOLLIN)
 
     def _forget(self, fd: int) -> None:
@@ -99,7 +118,7 @@ class Launcher:
     def _on_control(self) -> None:
         try:
             packet = wire.receive(self.control, wait=False)
-        except BlockingIOError:
+        except (BlockingIOError, wire.LostDescriptors):  # lost with its lane: its caller sees that
             return
         except (OSError, wire.WireError):
             packet = None
@@ -120,7 +139,7 @@ class Launcher:
         if self.plan.ids.slots and not self.slots:
             self._tell(lane, (launch.FAILED, steps.REQUEST, 0, 11))  # EAGAIN: no id of its own is free
             lane.close()
-            wire.close_all([*descriptors.only_inits(), *[fd for fd in (descriptors.cpu, descriptors.oom) if fd >= 0]])
+            wire.close_all([*descriptors.only_inits(), *descriptors.clocks()])
             return
         run = Run(request, lane, self.slots.pop() if self.plan.ids.slots else 0)
         try:
@@ -130,14 +149,17 @@ class Launcher:
             run.failure = (step, 0, error.errno or 0)
         wire.close_all(descriptors.only_inits())
         if run.pidfd < 0:
-            wire.close_all([fd for fd in (descriptors.cpu, descriptors.oom) if fd >= 0])
+            wire.close_all(descriptors.clocks())
             self._finish(run, (0, 0, 0, 0))
             return
         self.runs.add(run)
-        self._watch(lane.fileno(), _LANE, run)
+        self._guarded(run, self._adopt, run)
+
+    def _adopt(self, run: Run) -> None:
+        self._watch(run.pidfd, _PIDFD, run)  # first: whatever fails then, its end will be noticed
+        self._watch(run.lane.fileno(), _LANE, run)
         if run.status is not None:
             self._watch(run.status.fileno(), _STATUS, run)
-        self._watch(run.pidfd, _PIDFD, run)
         if run.oom_fd >= 0:
             self._watch(run.oom_fd, _OOM, run)
         if run.failure is not None:
@@ -160,22 +182,21 @@ class Launcher:
             run.kill(launch.BY_CALLER)
 
     def _on_status(self, run: Run) -> None:
-        packet = run.on_status()
-        if packet is None:
-            if run.status is not None:
-                self._forget(run.status.fileno())
-            return
-        kind, fds = packet
+        kind = run.on_status()
+        if kind is None and run.status is not None:
+            self._forget(run.status.fileno())
         if kind != launch.STARTED:
             return
+        if run.listener >= 0:
+            self._watch(run.listener, _LISTENER, run)
         if not run.verify(self.plan):
             run.failure = (steps.INIT_VERIFY, 0, _EPERM)
             run.kill(launch.BY_CALLER)
-        if run.listener >= 0:
-            self._watch(run.listener, _LISTENER, run)
-        if not self._tell(run.lane, (launch.STARTED, run.received, run.started), fds):
+            return
+        run.go()
+        master = [run.master_fd] if run.master_fd >= 0 else []
+        if not self._tell(run.lane, (launch.STARTED, run.received, run.started), master):
             run.kill(launch.BY_LANE)
-        wire.close_all(fds)
 
     def _on_notification(self, run: Run) -> None:
         try:
@@ -210,13 +231,19 @@ class Launcher:
     def _on_exit(self, run: Run) -> None:
         """Init is dead and reaped, so every process of the sandbox is."""
         death = process.wait_for(run.pidfd)
-        while run.status is not None and run.on_status() is not None:
-            continue
+        if death is None:
+            return
+        try:
+            while run.on_status():
+                continue
+        except (OSError, ValueError, IndexError, wire.WireError):
+            run.report = None  # a last word that cannot be read is none
         self._finish(run, death)
 
     def _finish(self, run: Run, death: Death) -> None:
         self.runs.discard(run)
-        for fd in (run.lane.fileno(), run.pidfd, run.oom_fd, run.listener, run.status.fileno() if run.status else -1):
+        status = run.status.fileno() if run.status else -1
+        for fd in (run.lane.fileno(), run.pidfd, run.oom_fd, run.listener, status):
             if fd >= 0:
                 self._forget(fd)
         if self.plan.ids.slots:
@@ -277,8 +304,9 @@ def _last_message(run: Run, death: Death) -> tuple[object, ...]:
     if not run.started:
         number = _ECANCELED if run.killed_by == launch.BY_CALLER else 0
         return (launch.FAILED, steps.INIT_DIED, init_status, number)
-    report = run.report or (init_status, *run.init_cpu, -1, -1, False)
-    status, init_user, init_system, free_bytes, free_inodes, left = report
+    report = run.report or (init_status, *run.init_cpu, -1, -1, 0, False)
+    status, init_user, init_system, free_bytes, free_inodes, reached, left = report
+    sampled = (run.sampler.user_ns, run.sampler.system_ns) if run.sampler else (0, 0)
     ended = Ended(
         init_ok=run.report is not None,
         status=status,
@@ -289,13 +317,14 @@ def _last_message(run: Run, death: Death) -> tuple[object, ...]:
         ended=time.monotonic_ns(),
         init_user_ns=init_user,
         init_system_ns=init_system,
-        user_ns=max(0, max(user, run.peak_cpu[0]) - init_user),
-        system_ns=max(0, max(system, run.peak_cpu[1]) - init_system),
-        max_rss_bytes=largest,
-        peak_pids=run.peak_pids,
-        peak_rss_bytes=run.peak_rss,
+        user_ns=max(0, max(user, sampled[0]) - init_user),
+        system_ns=max(0, max(system, sampled[1]) - init_system),
+        max_rss_bytes=largest if largest > run.init_bytes + _NOISE_BYTES else 0,
+        peak_pids=run.sampler.peak_tasks if run.sampler else 0,
+        peak_rss_bytes=run.sampler.peak_bytes if run.sampler else 0,
         scratch_free_bytes=free_bytes,
         scratch_free_inodes=free_inodes,
+        file_reached_bytes=reached,
         left_alive=bool(left),
         denied=tuple(run.denied.items()),
     )

@@ -1,16 +1,15 @@
 """A root directory with a private writable overlay: all writes land in the run's own tmpfs and die with it.
 
-The foreign directory is only ever a lower layer. What must be seen in it (/dev, /proc, the work directory, mounts) is
-attached by descriptors to places made in the upper layer; a link in the way is replaced, never followed (threat NR12).
+The foreign directory is only ever the lowest layer. Mount points for what must be seen in it (/dev, /proc, the work
+directory, mounts) lie in a layer of our own above it: they need no rights there, and a link in the way is covered by a
+directory, never followed (threat NR12).
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 
-from sandbox.kernel import mounts
+from sandbox.kernel import files, mounts
 from sandbox.launcher.scratch import OVERLAY_STAGE
 
 TYPE_CHECKING = False
@@ -19,8 +18,9 @@ if TYPE_CHECKING:
     from sandbox.model.steps import Progress
 
 LOWER = b"/.lower"
+POINTS = b"/.points"
 MERGED = b"/.root"
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_LINKS = files.RESOLVE_IN_ROOT | files.RESOLVE_NO_SYMLINKS | files.RESOLVE_NO_MAGICLINKS
 
 
 def enter(plan: Plan, progress: Progress) -> None:
@@ -29,52 +29,16 @@ def enter(plan: Plan, progress: Progress) -> None:
     os.mkdir(upper, 0o755)
     os.mkdir(work, 0o755)
     os.chmod(upper, 0o755)
-    data = b"lowerdir=" + LOWER + b",upperdir=" + upper + b",workdir=" + work + b",userxattr"
+    data = b"lowerdir=" + POINTS + b":" + LOWER + b",upperdir=" + upper + b",workdir=" + work + b",userxattr"
     mounts.mount(b"overlay", MERGED, b"overlay", mounts.MS_NOSUID | mounts.MS_NODEV, data)
-    root = os.open(MERGED, _DIRECTORY)
+    root = os.open(MERGED, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     for index, target in enumerate(plan.carried):
         progress.index = index + 1
-        is_directory = stat.S_ISDIR(os.stat(target, follow_symlinks=False).st_mode)
         tree = mounts.open_tree(target)
-        place = _make_place(root, target, is_directory)
+        place = files.openat2(root, target.lstrip(b"/"), os.O_PATH, resolve=_NO_LINKS)
         mounts.move_mount(tree, b"", dir_fd=place)
         os.close(place)
         os.close(tree)
     os.fchdir(root)
     os.close(root)
     mounts.pivot_root_here()
-
-
-def _make_place(root: int, target: bytes, is_directory: bool) -> int:
-    """An O_PATH descriptor of `target` below `root`; what is missing, or is not what is needed, is made anew."""
-    here = os.dup(root)
-    parts = target.strip(b"/").split(b"/")
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        below = _component(here, part, directory=is_directory or not last)
-        os.close(here)
-        here = below
-    return here
-
-
-def _component(parent: int, name: bytes, *, directory: bool) -> int:
-    flags = _DIRECTORY if directory else os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-    for _ in range(2):
-        try:
-            fd = os.open(name, flags, dir_fd=parent)
-            kind = os.fstat(fd).st_mode
-            if stat.S_ISDIR(kind) if directory else stat.S_ISREG(kind):
-                return fd
-            os.close(fd)
-            os.unlink(name, dir_fd=parent)
-        except FileNotFoundError:
-            pass  # made below
-        except OSError as error:
-            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-                raise
-            os.unlink(name, dir_fd=parent)
-        if directory:
-            os.mkdir(name, 0o755, dir_fd=parent)
-        else:
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=parent))
-    raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))

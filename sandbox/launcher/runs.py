@@ -8,6 +8,7 @@ import time
 from sandbox.kernel import namespaces
 from sandbox.launcher import wire
 from sandbox.launcher.init import Init
+from sandbox.launcher.sampling import Sampler, slurp
 from sandbox.model import launch, steps
 
 TYPE_CHECKING = False
@@ -22,12 +23,14 @@ SETUP_NS = 20_000_000_000
 _SIGKILL = 9
 _MIN_CHECK_NS = 2_000_000
 _SAMPLE_NS = 20_000_000
+_AFTER_KILL_NS = 1_000_000_000
+_ETIMEDOUT = 110
 
 
 class Descriptors:
     """The descriptors of one LAUNCH message, by name; -1 where the message had none. `take` closes nothing."""
 
-    __slots__ = ("cgroup2", "cpu", "files", "joins", "lane", "oom", "stderr", "stdin", "stdout")
+    __slots__ = ("cgroup2", "cpu", "files", "joins", "lane", "oom", "peak", "stderr", "stdin", "stdout")
 
     def __init__(self, present: int, fds: list[int], joins: int) -> None:
         rest = list(fds)
@@ -43,6 +46,7 @@ class Descriptors:
         self.cpu = take(launch.FD_CPU)
         self.oom = take(launch.FD_OOM)
         self.cgroup2 = take(launch.FD_CGROUP2)
+        self.peak = take(launch.FD_PEAK)
         self.joins = tuple(rest)
         if len(self.joins) != joins or self.lane < 0:
             raise wire.WireError("a launch came with other descriptors than it says")
@@ -50,6 +54,10 @@ class Descriptors:
     def only_inits(self) -> list[int]:
         """Those that the launcher has no use for once init has its copies."""
         return [fd for fd in (self.stdin, self.stdout, self.stderr, self.files, self.cgroup2, *self.joins) if fd >= 0]
+
+    def clocks(self) -> list[int]:
+        """Those that belong to the run itself, from its start to its end."""
+        return [fd for fd in (self.cpu, self.oom, self.peak) if fd >= 0]
 
 
 class Run:
@@ -65,23 +73,23 @@ class Run:
         self.status: Socket | None = None
         self.cpu_fd = -1
         self.oom_fd = -1
+        self.peak_fd = -1
         self.listener = -1
         self.work_fd = -1
+        self.master_fd = -1
         self.started = 0
         self.init_cpu = (0, 0)
+        self.init_bytes = 0
         self.killed_by = launch.NOT_KILLED
         self.killed_value = 0
         self.failure: tuple[int, int, int] | None = None
         self.report: tuple[int, ...] | None = None
         self.denied: dict[int, int] = {}
         self.cpu_ns = 0
-        self.peak_cpu = (0, 0)
-        self.peak_pids = 0
-        self.peak_rss = 0
+        self.sampler: Sampler | None = None
         self.next_check = 0
         self.last_cpu = 0
         self.last_progress = 0
-        self.sampled = request.pids > 0 or request.memory_bytes > 0
 
     def spawn(self, plan: Plan, fds: Descriptors) -> None:
         """Clone init, map its ids and let it go. Raises OSError; `failure` then names the step."""
@@ -92,7 +100,9 @@ class Run:
             Init(plan, self.request, theirs, (fds.stdin, fds.stdout, fds.stderr), fds.files, fds.joins).run()
         theirs.close()
         self.pid, self.pidfd, self.status = pid, pidfd, ours
-        self.cpu_fd, self.oom_fd = fds.cpu, fds.oom
+        self.cpu_fd, self.oom_fd, self.peak_fd = fds.cpu, fds.oom, fds.peak
+        if self.request.pids or self.request.memory_bytes:
+            self.sampler = Sampler(pid)
         self.failure = (steps.RUN_ID_MAP, 0, 0)
         inside = plan.ids.first_slot + self.slot if plan.ids.slots else 0
         namespaces.write_file(f"/proc/{pid}/uid_map", b"%d %d 1" % (plan.ids.uid, inside))
@@ -106,43 +116,51 @@ class Run:
         if self.killed_by == launch.NOT_KILLED:
             self.killed_by = reason
             self.killed_value = value
-            if self.sampled and self.started:
-                self._sample()
+            if self.started and self.sampler is not None:
+                self.sampler.sample(0)
         namespaces.send_signal(self.pidfd, _SIGKILL)
 
-    def on_status(self) -> tuple[int, list[int]] | None:
-        """Read one report of init: its kind, and with STARTED the descriptors that belong to the caller."""
+    def on_oom(self) -> None:
+        """Version 1: our group or one above it is out of memory. Only the former ends the run."""
+        try:
+            count = int.from_bytes(os.read(self.oom_fd, 8), "little")
+        except BlockingIOError:
+            return
+        if self.peak_fd < 0 or int(os.pread(self.peak_fd, 64, 0)) >= self.request.oom_bytes:
+            self.kill(launch.BY_OOM, count)
+
+    def on_status(self) -> int | None:
+        """Read one report of init. Returns its kind, 0 when there is none now, None when there will be none any more."""
         if self.status is None:
             return None
         try:
             packet = wire.receive(self.status, wait=False)
         except BlockingIOError:
-            return None
+            return 0
         if packet is None:
             return None
         message, fds = packet
         kind: int = message[0]
         if kind == launch.STARTED:
-            return kind, self._on_started(message, fds)
+            self._on_started(message, fds)
+            return kind
         wire.close_all(fds)
         if kind == launch.FAILED:
             self.failure = message[1:4]
         else:
             self.report = message[1:]
-        return kind, []
+        return kind
 
-    def _on_started(self, message: tuple[Any, ...], fds: list[int]) -> list[int]:
-        self.started, self.init_cpu = message[1], message[2:4]
-        has_listener, has_work, _ = message[4]
+    def _on_started(self, message: tuple[Any, ...], fds: list[int]) -> None:
+        self.init_cpu = message[1:3]
+        has_listener, has_work, has_master = message[3]
         self.listener = fds.pop(0) if has_listener else -1
         self.work_fd = fds.pop(0) if has_work else -1
-        self.last_progress = self.started
-        self.next_check = self.started
-        return fds
+        self.master_fd = fds.pop(0) if has_master else -1
 
     def verify(self, plan: Plan) -> bool:
         """Read back from the kernel what init has given up, and what its children inherit (proc_pid_status(5))."""
-        lines = _slurp(b"/proc/%d/status" % self.pid).splitlines()
+        lines = slurp(b"/proc/%d/status" % self.pid).splitlines()
         found = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
         kept = sum(1 << number for number in plan.capabilities)
         wanted = dict.fromkeys((b"CapPrm", b"CapEff", b"CapBnd", b"CapInh", b"CapAmb"), kept)
@@ -151,26 +169,33 @@ class Run:
         own = plan.ids.first_slot + self.slot if plan.ids.slots else 0
         users = set(found[b"Uid"].split() + found[b"Gid"].split()) == {b"%d" % own}
         groups = plan.ids.deny_setgroups or not found[b"Groups"].split()
+        self.init_bytes = int(found[b"VmHWM"].split()[0]) * 1024
         return rights and filtered and users and groups and found[b"NoNewPrivs"] == b"1"
+
+    def go(self) -> None:
+        """Let init start the program: its clocks run from here. Raises OSError."""
+        self.started = self.last_progress = self.next_check = time.monotonic_ns()
+        if self.status is not None:
+            self.status.send(b"go")
 
     def check(self, now: int) -> None:
         """Look at the clocks; kills the sandbox when one has run out, else sets `next_check`."""
         request = self.request
+        self.next_check = now + _AFTER_KILL_NS
+        if self.killed_by != launch.NOT_KILLED:
+            return
         if not self.started:
             if now >= self.received + SETUP_NS:
-                self.failure = (steps.INIT_DIED, 0, 110)  # ETIMEDOUT
+                self.failure = (steps.INIT_DIED, 0, _ETIMEDOUT)
                 self.kill(launch.BY_CALLER)
             return
         elapsed = now - self.started
         if elapsed >= request.wall_ns:
             self.kill(launch.BY_WALL, elapsed)
             return
-        if self.sampled:
-            resident = self._sample()
-            if request.memory_bytes and resident > request.memory_bytes:
-                self.kill(launch.BY_OOM, resident)
-        elif self.cpu_fd >= 0:
-            self.cpu_ns = max(0, read_cpu_ns(self.cpu_fd) - sum(self.init_cpu))
+        self._measure()
+        if self.killed_by != launch.NOT_KILLED:
+            return
         if self.cpu_ns >= request.cpu_ns:
             self.kill(launch.BY_CPU, self.cpu_ns)
             return
@@ -183,23 +208,25 @@ class Run:
         waits = [self.started + request.wall_ns - now, max(_MIN_CHECK_NS, (request.cpu_ns - self.cpu_ns) // request.cpus)]
         if request.idle_ns:
             waits.append(max(_MIN_CHECK_NS, min(request.idle_ns - idle, request.idle_ns // 4)))
-        if self.sampled:
+        if self.sampler is not None:
             waits.append(_SAMPLE_NS)
         self.next_check = now + min(waits)
 
-    def _sample(self) -> int:
-        """Degraded mode: walk the process tree below init. Returns the resident bytes of now."""
-        user, system, tasks, resident = sample_tree(self.pid)
-        self.peak_cpu = (max(self.peak_cpu[0], user), max(self.peak_cpu[1], system))
-        self.cpu_ns = max(self.cpu_ns, user + system - sum(self.init_cpu))
-        self.peak_pids = max(self.peak_pids, tasks)
-        self.peak_rss = max(self.peak_rss, resident)
-        return resident
+    def _measure(self) -> None:
+        """CPU time until now; without control groups memory too, which ends the sandbox when it is over the limit."""
+        if self.sampler is not None:
+            resident = self.sampler.sample(self.request.memory_bytes)
+            self.cpu_ns = max(0, self.sampler.user_ns + self.sampler.system_ns - sum(self.init_cpu))
+            if self.request.memory_bytes and resident > self.request.memory_bytes:
+                self.kill(launch.BY_OOM, resident)
+        elif self.cpu_fd >= 0:
+            self.cpu_ns = max(0, read_cpu_ns(self.cpu_fd) - sum(self.init_cpu))
 
     def close(self) -> None:
         """Let go of every descriptor but the lane."""
-        wire.close_all([fd for fd in (self.pidfd, self.cpu_fd, self.oom_fd, self.listener, self.work_fd) if fd >= 0])
-        self.pidfd = self.cpu_fd = self.oom_fd = self.listener = self.work_fd = -1
+        fds = (self.pidfd, self.cpu_fd, self.oom_fd, self.peak_fd, self.listener, self.work_fd, self.master_fd)
+        wire.close_all([fd for fd in fds if fd >= 0])
+        self.pidfd = self.cpu_fd = self.oom_fd = self.peak_fd = self.listener = self.work_fd = self.master_fd = -1
         if self.status is not None:
             self.status.close()
             self.status = None
@@ -211,43 +238,3 @@ def read_cpu_ns(fd: int) -> int:
     if data.startswith(b"usage_usec "):
         return int(data.split(b"\n", 1)[0][11:]) * 1000
     return int(data)
-
-
-_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_MAX_TREE = 4096
-
-
-def sample_tree(root: int) -> tuple[int, int, int, int]:
-    """(user ns, system ns, tasks, resident bytes) from `root` on, which is not counted as task or memory.
-
-    Source: proc_pid_stat(5). A process that ends between two reads is counted by its parent's next reading.
-    """
-    user = system = tasks = resident = 0
-    pending = [root]
-    seen = 0
-    while pending and seen < _MAX_TREE:
-        pid = pending.pop()
-        seen += 1
-        try:
-            stat_line = _slurp(b"/proc/%d/stat" % pid)
-            for task in os.listdir(b"/proc/%d/task" % pid):
-                children = _slurp(b"/proc/%d/task/%s/children" % (pid, task))
-                pending.extend(int(word) for word in children.split())
-        except OSError:
-            continue
-        fields = stat_line[stat_line.rindex(b")") + 2 :].split()
-        user += (int(fields[11]) + int(fields[13])) * _TICK_NS
-        system += (int(fields[12]) + int(fields[14])) * _TICK_NS
-        if pid != root:
-            tasks += int(fields[17])
-            resident += int(fields[21]) * _PAGE
-    return user, system, tasks, resident
-
-
-def _slurp(path: bytes) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, 65536)
-    finally:
-        os.close(fd)

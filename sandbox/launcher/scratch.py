@@ -23,6 +23,7 @@ OVERLAY_STAGE = b"/.scratch"
 _HARD = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
 _OWN_INODES = 8
 _CHUNK = 1 << 20
+_MAX_LOOKS = 10_000
 
 
 def mount_places(plan: Plan, request: LaunchRequest, progress: steps.Progress) -> int:
@@ -98,3 +99,23 @@ def _copy(source: int, offset: int, size: int, target: int) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         offset += copied
         size -= copied
+
+
+def has_file_of(places: list[bytes], size: int) -> bool:
+    """Whether a regular file of at least `size` bytes is among the first entries found. Follows no link."""
+    left = _MAX_LOOKS
+    pending = list(places)
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    left -= 1
+                    if left < 0:
+                        return False
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size >= size:
+                        return True
+        except OSError:
+            continue  # what its owner cannot read, or what has gone
+    return False

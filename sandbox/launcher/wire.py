@@ -15,7 +15,7 @@ from sandbox.model import codec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 INLINE_BYTES = 32 * 1024
@@ -28,6 +28,10 @@ _LENGTH = struct.Struct("<Q")
 
 class WireError(Exception):
     """The peer sent something that is no message."""
+
+
+class LostDescriptors(WireError):
+    """This process is out of descriptors: those of the message are lost, and with them the message. The socket is fine."""
 
 
 def pair() -> tuple[Socket, Socket]:
@@ -52,7 +56,8 @@ def send(sock: Socket, message: tuple[Any, ...], fds: Sequence[int] = (), *, wai
 def receive(sock: Socket, *, wait: bool = True) -> tuple[tuple[Any, ...], list[int]] | None:
     """The next message and its descriptors (close-on-exec); None at end of file.
 
-    Raises BlockingIOError with `wait` off and nothing there, WireError for a malformed packet (its fds are closed).
+    Raises BlockingIOError with `wait` off and nothing there, WireError for a malformed packet (its fds are closed),
+    LostDescriptors where they cannot be taken.
     """
     flags = _socket.MSG_CMSG_CLOEXEC | (0 if wait else _socket.MSG_DONTWAIT)
     try:
@@ -67,9 +72,14 @@ def receive(sock: Socket, *, wait: bool = True) -> tuple[tuple[Any, ...], list[i
     if not data and not fds:
         return None
     try:
-        if status & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
+        if status & _socket.MSG_CTRUNC:
+            raise LostDescriptors("no descriptors left")
+        if status & _socket.MSG_TRUNC:
             raise WireError("a packet was cut short")
         return _body(data, fds), fds
+    except LostDescriptors:
+        close_all(fds)
+        raise
     except (WireError, codec.CodecError, OSError) as error:
         close_all(fds)
         raise WireError(str(error)) from None
@@ -102,17 +112,44 @@ def _rights(fds: Sequence[int]) -> list[tuple[int, int, bytes]]:
 
 def memory_file(name: bytes, parts: Sequence[bytes]) -> int:
     """A sealed memfd with these bytes: nobody who holds it can change it (memfd_create(2), F_ADD_SEALS)."""
+    return _sealed(name, lambda memfd: _write(memfd, parts))
+
+
+def file_set(
+    entries: Sequence[tuple[bytes, int, int]], extra: tuple[Any, ...], fill: Callable[[int], object], name: bytes = b"files"
+) -> int:
+    """A sealed memfd with a file set: length of the index, index ((name, mode, size)…, extra), then what `fill` writes."""
+    index = codec.encode((tuple(entries), extra))
+
+    def write(memfd: int) -> None:
+        _write(memfd, (_LENGTH.pack(len(index)), index))
+        fill(memfd)
+
+    return _sealed(name, write)
+
+
+def pack_files(entries: Sequence[tuple[bytes, int, bytes]]) -> int:
+    """A file set of contents that are in memory."""
+    sizes = [(name, mode, len(data)) for name, mode, data in entries]
+    return file_set(sizes, (), lambda memfd: _write(memfd, [data for _, _, data in entries]))
+
+
+def _write(memfd: int, parts: Sequence[bytes]) -> None:
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            view = view[os.write(memfd, view) :]
+
+
+def _sealed(name: bytes, fill: Callable[[int], object]) -> int:
     import fcntl
 
     memfd = os.memfd_create(os.fsdecode(name), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        for part in parts:
-            view = memoryview(part)
-            while view:
-                view = view[os.write(memfd, view) :]
+        fill(memfd)
         os.lseek(memfd, 0, os.SEEK_SET)
         fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
-    except OSError:
+    except BaseException:
         os.close(memfd)
         raise
     return memfd
@@ -132,12 +169,6 @@ def read_memory_file(memfd: int, limit: int = MAX_BODY_BYTES) -> bytes:
         parts.append(part)
         at += len(part)
     return b"".join(parts)
-
-
-def pack_files(entries: Sequence[tuple[bytes, int, bytes]], extra: tuple[Any, ...] = ()) -> list[bytes]:
-    """A file set as bytes: length of the index, index ((name, mode, size)…, extra), then all contents in order."""
-    index = codec.encode((tuple((name, mode, len(data)) for name, mode, data in entries), extra))
-    return [_LENGTH.pack(len(index)), index, *(data for _, _, data in entries)]
 
 
 def read_index(memfd: int) -> tuple[tuple[tuple[bytes, int, int], ...], tuple[Any, ...], int]:

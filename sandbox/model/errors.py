@@ -18,7 +18,25 @@ What a *payload* does wrong is never an exception: it is the `outcome` of a `Run
 
 from __future__ import annotations
 
+import errno
 import os
+from typing import Any
+
+_EXHAUSTED = {
+    errno.EMFILE: "the calling process is out of descriptors: close some, or raise its limit (ulimit -n)",
+    errno.ENFILE: "the host is out of descriptors",
+    errno.EAGAIN: "the user is out of processes: end some, or raise the limit (ulimit -u)",
+    errno.ENOMEM: "there is not enough memory",
+    errno.ENOBUFS: "there is not enough memory for sockets",
+    errno.ETOOMANYREFS: "too many descriptors of this user are on their way through sockets; raise ulimit -n",
+    errno.ENOSPC: "no space is left; free some",
+}
+
+
+def _restore(kind: type[SandboxError], words: tuple[Any, ...], state: dict[str, Any]) -> SandboxError:
+    error = kind.__new__(kind, *words)
+    error.__dict__.update(state)
+    return error
 
 
 class SandboxError(Exception):
@@ -40,6 +58,10 @@ class SandboxError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel through pickle (process pools) with all their parts."""
+        return _restore, (type(self), self.args, self.__dict__.copy())
 
 
 class RequestError(SandboxError):
@@ -150,6 +172,15 @@ class ResourceError(SandboxError):
     """A host resource for the run could not be made."""
 
     blame = "host"
+
+    @classmethod
+    def exhausted(cls, what: str, number: int | None) -> ResourceError | None:
+        """The error for "`what` failed because something ran out"; None for an errno of another kind."""
+        if number not in _EXHAUSTED:
+            return None
+        error = cls(f"{what}: {os.strerror(number)}", hint=_EXHAUSTED[number])
+        error.retryable = True
+        return error
 
 
 class CgroupError(ResourceError):

@@ -37,6 +37,7 @@ FD_FILES = 1 << 4
 FD_CPU = 1 << 5
 FD_OOM = 1 << 6
 FD_CGROUP2 = 1 << 7
+FD_PEAK = 1 << 8
 # and after these `joins` descriptors of cgroup.procs files (v1)
 
 
@@ -55,6 +56,7 @@ class LaunchRequest(Record):
         tty: (rows, columns), or () without a terminal.
         collect: relative names of files and directories to collect (b"." is everything).
         collect_bytes, collect_files: bounds of the collection.
+        oom_bytes: the peak from which on the group itself is out of memory (v1).
         pids, memory_bytes: in degraded mode the sampled limits; 0 where the cgroup holds them.
     """
 
@@ -74,6 +76,7 @@ class LaunchRequest(Record):
     collect: tuple[bytes, ...]
     collect_bytes: int
     collect_files: int
+    oom_bytes: int
     pids: int
     memory_bytes: int
 
@@ -88,9 +91,10 @@ class Ended(Record):
         received, started, ended: request received; payload about to be executed; sandbox empty.
         init_user_ns, init_system_ns: CPU of init itself, to be subtracted from the cgroup's.
         user_ns, system_ns: CPU of every process that was waited for or sampled (stands in without a cgroup).
-        max_rss_bytes: largest single process, at least what init itself had (stands in without a cgroup).
+        max_rss_bytes: largest single process; 0 when none was clearly larger than init (stands in without a cgroup).
         peak_pids, peak_rss_bytes: highest sampled values in degraded mode, else 0.
         scratch_free_bytes, scratch_free_inodes: of the private tmpfs at the end; -1 unknown.
+        file_reached_bytes: size of a file that reached RLIMIT_FSIZE, 0 if none was found (looked for when it may matter).
         left_alive: other processes were alive when the main one ended, and were killed with the sandbox.
         denied: (syscall number, times) reported by the notify filter, in order of first appearance.
     """
@@ -111,5 +115,6 @@ class Ended(Record):
     peak_rss_bytes: int
     scratch_free_bytes: int
     scratch_free_inodes: int
+    file_reached_bytes: int
     left_alive: bool
     denied: tuple[tuple[int, int], ...]

@@ -19,7 +19,7 @@ MKDIR = 1  # target, mode
 MKFILE = 2  # target, mode, data
 SYMLINK = 3  # target, data: where it points
 TMPFS = 4  # target, mode, size_bytes, inodes, attrs
-BIND = 5  # source, target, attrs, is_dir
+BIND = 5  # source, beneath, target, attrs, is_dir
 DEVICE = 6  # source, target, major, minor: verified to be that character device
 PROC = 7  # target
 COVER = 8  # target, attrs: bound over itself with these attributes
@@ -30,7 +30,7 @@ class MountOp(Record):
 
     Attributes:
         attrs: MOUNT_ATTR_* bits that are set (mount_setattr(2)), recursively for BIND.
-        optional: a missing source leaves the mount out.
+        source: without any link on the way; relative to `beneath` where that is said.
     """
 
     kind: int
@@ -44,6 +44,7 @@ class MountOp(Record):
     is_dir: bool = False
     major: int = 0
     minor: int = 0
+    beneath: bytes = b""
 
 
 class IdMaps(Record):
@@ -108,7 +109,7 @@ class Plan(Record):
         scratch_attrs: MOUNT_ATTR_* of them.
         work: the work directory; `work_attrs` its attributes.
         proc_pids: procfs shows processes only (subset=pid).
-        masks: (path, is_dir) covered with something empty.
+        masks: paths covered with something empty, where they are there.
         readonly: paths bound over themselves read-only.
         clone_flags: CLONE_NEW* of a run; `time_namespace` is made by unshare.
         capabilities: numbers that are kept (none in shipped profiles).
@@ -129,7 +130,7 @@ class Plan(Record):
     work: bytes
     work_attrs: int
     proc_pids: bool
-    masks: tuple[tuple[bytes, bool], ...]
+    masks: tuple[bytes, ...]
     readonly: tuple[bytes, ...]
     hostname: bytes
     clone_flags: int

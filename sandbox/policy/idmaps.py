@@ -8,6 +8,8 @@ Host uid 0 never reaches a payload: the two-level map (host, launcher, sandbox) 
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterable, Sequence
 
 from sandbox.host.facts import HostFacts
 from sandbox.model.errors import UnsupportedHostError
@@ -15,14 +17,18 @@ from sandbox.model.plan import IdMaps
 from sandbox.model.policy import Identity
 
 MAX_SLOTS = 4096
+LEAST_ID = 1000  # below are root and the system's own users
 # Above every range that useradd, systemd (DynamicUser, nspawn) and containers hand out by default.
 # Source: systemd UIDS-GIDS.md ("1879048192 … 2147483647: unused").
 ROOT_RANGE_START = 1_879_048_192
 ROOT_RANGE_BLOCKS = 65_000
 
 
-def choose(identity: Identity, facts: HostFacts) -> IdMaps:
-    """The maps for this caller. Raises UnsupportedHostError when ranges are demanded and cannot be had."""
+def choose(identity: Identity, facts: HostFacts, *, as_caller: bool) -> IdMaps:
+    """The maps for this caller. Raises UnsupportedHostError when ranges are demanded and cannot be had.
+
+    `as_caller`: the profile mounts what only the caller's own user can use, so "auto" means "single" (except for root).
+    """
     if facts.uid == 0:
         if identity.id_map == "single":
             raise UnsupportedHostError(
@@ -31,16 +37,19 @@ def choose(identity: Identity, facts: HostFacts) -> IdMaps:
         start = _root_block(facts)
         lines = ((0, 0, 1), (1, start, MAX_SLOTS))
         return _ranges(identity, lines, lines, MAX_SLOTS, b"", b"")
-    if identity.id_map != "single" and facts.newuidmap and facts.newgidmap and facts.subuid and facts.subgid:
-        slots = min(facts.subuid[0][1], facts.subgid[0][1], MAX_SLOTS)
-        uids = ((0, facts.uid, 1), (1, facts.subuid[0][0], slots))
-        gids = ((0, facts.gid, 1), (1, facts.subgid[0][0], slots))
+    single = identity.id_map == "single" or (identity.id_map == "auto" and as_caller)
+    uid_range, gid_range = _first_usable(facts.subuid, facts.uid), _first_usable(facts.subgid, facts.gid)
+    if not single and facts.newuidmap and facts.newgidmap and uid_range and gid_range:
+        slots = min(uid_range[1], gid_range[1], MAX_SLOTS)
+        uids = ((0, facts.uid, 1), (1, uid_range[0], slots))
+        gids = ((0, facts.gid, 1), (1, gid_range[0], slots))
         return _ranges(identity, uids, gids, slots, os.fsencode(facts.newuidmap), os.fsencode(facts.newgidmap))
     if identity.id_map == "ranges":
         raise UnsupportedHostError(
             "newuidmap",
             "the profile wants a host uid of its own for every sandbox, which needs newuidmap and a range in /etc/subuid",
-            "apt install uidmap && usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
+            "apt install uidmap && usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
+            f" (ranges that begin below {LEAST_ID} or hold the caller's own id are not used)",
         )
     return IdMaps(
         launcher_uids=((0, facts.uid, 1),),
@@ -51,6 +60,14 @@ def choose(identity: Identity, facts: HostFacts) -> IdMaps:
         uid=identity.uid,
         gid=identity.gid,
     )
+
+
+def _first_usable(ranges: Sequence[tuple[int, int]], own: int) -> tuple[int, int] | None:
+    """The first range that holds no id of the system or of the caller: a payload with such an id would be that user."""
+    for start, count in ranges:
+        if start >= LEAST_ID and count > 0 and not start <= own < start + count:
+            return start, count
+    return None
 
 
 def _ranges(
@@ -74,6 +91,19 @@ def _ranges(
     )
 
 
+def needs_caller(sources: Iterable[tuple[str, bool]], uid: int) -> bool:
+    """Whether any (source, writable) can be used by its owner alone, and `uid` is that owner."""
+    for source, writable in sources:
+        try:
+            found = os.stat(source)
+        except OSError:
+            continue
+        wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(found.st_mode) else 0) | (stat.S_IWOTH if writable else 0)
+        if found.st_uid == uid and found.st_mode & wanted != wanted:
+            return True
+    return False
+
+
 _block = -1
 
 
@@ -81,7 +111,7 @@ def _root_block(facts: HostFacts) -> int:
     """root's range in /etc/subuid, else a block of ids chosen at random once for each process."""
     global _block
     for start, count in facts.subuid:
-        if count >= MAX_SLOTS and (start, count) in facts.subgid:
+        if start >= LEAST_ID and count >= MAX_SLOTS and (start, count) in facts.subgid:
             return int(start)
     if _block < 0:
         _block = ROOT_RANGE_START + int.from_bytes(os.urandom(4), "little") % ROOT_RANGE_BLOCKS * MAX_SLOTS

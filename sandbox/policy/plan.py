@@ -24,6 +24,7 @@ from sandbox.policy.rootfs import HARD, NOEXEC, NOSYMFOLLOW
 
 _RUN_NAMESPACES = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET
 _MEMLOCK_BYTES = 64 * 1024
+_SIGNALS = 512
 _CAPABILITIES = (
     "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service"
     " net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace sys_pacct sys_admin"
@@ -43,7 +44,7 @@ def build_plan(policy: Policy, facts: HostFacts, filters: Filters) -> Plan:
     work = (0 if policy.work.executable else NOEXEC) | (0 if policy.work.follow_symlinks else NOSYMFOLLOW)
     return Plan(
         name=policy.name,
-        ids=idmaps.choose(policy.identity, facts),
+        ids=idmaps.choose(policy.identity, facts, as_caller=idmaps.needs_caller(_sources(policy, root), facts.uid)),
         template=root.operations,
         overlay=root.overlay,
         carried=root.carried,
@@ -53,7 +54,7 @@ def build_plan(policy: Policy, facts: HostFacts, filters: Filters) -> Plan:
         work=os.fsencode(policy.work.path),
         work_attrs=HARD | work,
         proc_pids=policy.proc == "pids",
-        masks=tuple((os.fsencode(path), root.is_directory(path)) for path in policy.masked_paths),
+        masks=tuple(os.fsencode(path) for path in policy.masked_paths),
         readonly=tuple(os.fsencode(path) for path in policy.readonly_paths),
         hostname=policy.identity.hostname.encode(),
         clone_flags=_RUN_NAMESPACES,
@@ -66,6 +67,12 @@ def build_plan(policy: Policy, facts: HostFacts, filters: Filters) -> Plan:
         cwd=os.fsencode(policy.cwd),
         umask=policy.umask,
     )
+
+
+def _sources(policy: Policy, root: rootfs.Root) -> list[tuple[str, bool]]:
+    """(source, writable) of all that is seen of the host."""
+    sources = [(place.source, place.writable) for place in root.places]
+    return [*sources, (policy.rootfs.source, True)] if root.overlay else sources
 
 
 def capability_number(name: str) -> int:
@@ -84,6 +91,7 @@ def _rlimits(policy: Policy) -> tuple[tuple[int, int, int], ...]:
         resource.RLIMIT_NOFILE: limits.open_files,
         resource.RLIMIT_MEMLOCK: _MEMLOCK_BYTES,
         resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_SIGPENDING: _SIGNALS,  # timers too; the kernel counts them for the host's user
         resource.RLIMIT_NICE: 0,
         resource.RLIMIT_RTPRIO: 0,
     }

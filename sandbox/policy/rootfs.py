@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, field
 
 from sandbox.kernel import mounts
-from sandbox.launcher.overlay import LOWER, MERGED
+from sandbox.launcher.overlay import LOWER, MERGED, POINTS
 from sandbox.launcher.scratch import OVERLAY_STAGE
 from sandbox.model import plan as plans
 from sandbox.model.errors import ProfileError
@@ -37,6 +37,7 @@ class Place:
     is_directory: bool
     writable: bool
     executable: bool
+    foreign: bool = False
 
 
 @dataclass(slots=True)
@@ -63,20 +64,17 @@ class Root:
         place = self.place_of(path)
         return None if place is None else place.source + path[len(place.target) :]
 
-    def is_directory(self, path: str) -> bool:
-        """Whether `path` inside is a directory, as far as the host tells (procfs is asked on the host)."""
-        return os.path.isdir(self.host_path(path) or path)
-
 
 def build(policy: Policy) -> Root:
     """The operations for `policy`. Raises ProfileError for a source or target that cannot be used."""
     root = Root(overlay=policy.rootfs.kind == "directory" and policy.rootfs.writable)
     wanted = list(policy.mounts)
     links: list[tuple[str, str]] = []
+    entries: list[Mount] = []
     if policy.rootfs.kind == "directory" and not root.overlay:
-        wanted = _entries_of(policy.rootfs.source, policy, links) + wanted
-    for mount in sorted(wanted, key=lambda item: item.target.count("/")):
-        _add(mount, policy, root, links)
+        entries = _entries_of(policy.rootfs.source, policy, links)
+    for mount in sorted(entries + wanted, key=lambda item: item.target.count("/")):
+        _add(mount, policy, root, links, foreign=mount in entries)
     root.places.sort(key=lambda place: place.target)
     operations = _skeleton(policy, root)
     for target, text in links:
@@ -86,24 +84,28 @@ def build(policy: Policy) -> Root:
     for place in root.places:
         _mount_point(place, root, operations)
         attrs = HARD | (0 if place.writable else _RDONLY) | (0 if place.executable else NOEXEC)
-        binds.append(
-            MountOp(
-                kind=plans.BIND,
-                source=os.fsencode(place.source),
-                target=os.fsencode(place.target),
-                attrs=attrs,
-                is_dir=place.is_directory,
-            )
-        )
-    root.operations = (*operations, *_devices(policy), *binds)
-    root.has_etc = "/etc" in root.made or any(place.target == "/etc" for place in root.places)
+        binds.append(_bind(place.source, place.target, attrs, is_dir=place.is_directory, foreign=place.foreign))
     if root.overlay:
         own = ["/proc", "/dev", policy.work.path, *(["/tmp"] if policy.scratch.tmp else [])]
-        root.carried = tuple(os.fsencode(path) for path in (*own, *(place.target for place in root.places)))
+        carried = dict.fromkeys(own, True) | {place.target: place.is_directory for place in root.places}
+        root.carried = tuple(os.fsencode(path) for path in carried)
+        operations += _points(carried)
+    root.operations = (*operations, *_devices(policy), *binds)
+    root.has_etc = "/etc" in root.made or any(place.target == "/etc" for place in root.places)
     return root
 
 
-def _add(mount: Mount, policy: Policy, root: Root, links: list[tuple[str, str]]) -> None:
+def _bind(source: str, target: str, attrs: int, *, is_dir: bool, foreign: bool = False) -> MountOp:
+    """A bind whose links are followed here and now: the launcher follows none, so nobody can put one in its way later."""
+    beneath = b""
+    if foreign:  # an entry of a root directory, whose owner may be nobody's friend
+        beneath, name = os.fsencode(os.path.realpath(os.path.dirname(source))), os.fsencode(os.path.basename(source))
+    else:
+        name = os.fsencode(os.path.realpath(source))
+    return MountOp(kind=plans.BIND, source=name, beneath=beneath, target=os.fsencode(target), attrs=attrs, is_dir=is_dir)
+
+
+def _add(mount: Mount, policy: Policy, root: Root, links: list[tuple[str, str]], *, foreign: bool) -> None:
     """Turn one mount of the policy into a place or a link; leave it out when it is optional and missing."""
     try:
         found = os.stat(mount.source)
@@ -127,7 +129,8 @@ def _add(mount: Mount, policy: Policy, root: Root, links: list[tuple[str, str]])
             )
     if not stat.S_ISDIR(found.st_mode) and not stat.S_ISREG(found.st_mode):
         raise ProfileError(f"the source {mount.source!r} is neither a file nor a directory", path="mounts")
-    root.places.append(Place(mount.target, mount.source, stat.S_ISDIR(found.st_mode), mount.writable, mount.executable))
+    is_directory = stat.S_ISDIR(found.st_mode)
+    root.places.append(Place(mount.target, mount.source, is_directory, mount.writable, mount.executable, foreign))
 
 
 def _entries_of(source: str, policy: Policy, links: list[tuple[str, str]]) -> list[Mount]:
@@ -149,6 +152,8 @@ def _entries_of(source: str, policy: Policy, links: list[tuple[str, str]]) -> li
         if entry.is_symlink():
             links.append((target, os.readlink(entry.path)))
             continue
+        if not entry.is_dir(follow_symlinks=False) and not entry.is_file(follow_symlinks=False):
+            continue  # a fifo, a socket, a device: nothing that a root needs at its top
         out.append(
             Mount(
                 source=entry.path,
@@ -169,11 +174,9 @@ def _skeleton(policy: Policy, root: Root) -> list[MountOp]:
         _directory(path, root, operations)
     _parents(policy.work.path + "/.", root, operations)
     if root.overlay:
-        for hidden in (LOWER, MERGED, OVERLAY_STAGE):
+        for hidden in (LOWER, POINTS, MERGED, OVERLAY_STAGE):
             _directory(os.fsdecode(hidden), root, operations)
-        operations.append(
-            MountOp(kind=plans.BIND, source=os.fsencode(policy.rootfs.source), target=LOWER, attrs=HARD | _RDONLY, is_dir=True)
-        )
+        operations.append(_bind(policy.rootfs.source, os.fsdecode(LOWER), HARD | _RDONLY, is_dir=True))
     operations.append(MountOp(kind=plans.MKFILE, target=b"/dev/.masked/file", mode=0o444))
     operations.append(MountOp(kind=plans.MKDIR, target=b"/dev/.masked/directory", mode=0o555))
     covers = (b"/dev/.masked/file", b"/dev/.masked/directory")
@@ -185,6 +188,25 @@ def _skeleton(policy: Policy, root: Root) -> list[MountOp]:
             if root.place_of(f"/etc/{name}") is None:
                 operations.append(MountOp(kind=plans.MKFILE, target=os.fsencode(f"/etc/{name}"), mode=0o444, data=text.encode()))
                 root.made.add(f"/etc/{name}")
+    return operations
+
+
+def _points(carried: dict[str, bool]) -> list[MountOp]:
+    """Mount points for an overlay, in a layer of our own: path → whether it is a directory."""
+    operations: list[MountOp] = []
+    made: set[str] = set()
+    for target, is_directory in sorted(carried.items()):
+        parts = target.strip("/").split("/")
+        for count in range(1, len(parts) + 1):
+            path = "/".join(parts[:count])
+            if path in made:
+                continue
+            made.add(path)
+            point = POINTS + b"/" + os.fsencode(path)
+            if count < len(parts) or is_directory:
+                operations.append(MountOp(kind=plans.MKDIR, target=point, mode=0o755))
+            else:
+                operations.append(MountOp(kind=plans.MKFILE, target=point, mode=0o444))
     return operations
 
 
@@ -239,9 +261,10 @@ def _mount_point(place: Place, root: Root, operations: list[MountOp]) -> None:
     if parent is not None and parent is not place:
         inside = parent.source + place.target[len(parent.target) :]
         exists = os.path.isdir(inside) if place.is_directory else os.path.isfile(inside)
-        if not exists or os.path.islink(inside):
+        straight = os.path.realpath(parent.source) + place.target[len(parent.target) :]
+        if not exists or os.path.realpath(inside) != straight:
             raise ProfileError(
-                f"the mount target {place.target!r} lies in the mount {parent.target!r} and does not exist there",
+                f"the mount target {place.target!r} lies in the mount {parent.target!r} and does not exist there, or is a link",
                 path="mounts",
                 hint="create it on the host, or choose a target outside of other mounts",
             )

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from sandbox.model.errors import CgroupError
-from sandbox.resources.groups import remove_all
+from sandbox.resources.cgroupfs import remove_all
 
 _NAME = re.compile(r"sandbox-(\d+)-(\d+)-(\d+)-(\d+)-([0-9a-f]{8})")
 _DEAD = ("Z", "X")

@@ -13,18 +13,9 @@ import itertools
 import os
 
 from sandbox.model.errors import CgroupError
-from sandbox.resources import groups, janitor
-from sandbox.resources.groups import (
-    Base,
-    CgroupLimits,
-    Counters,
-    LauncherGroup,
-    Lease,
-    failure,
-    read_path,
-    require_set,
-    write_path,
-)
+from sandbox.resources import cgroupfs, janitor
+from sandbox.resources.cgroupfs import failure, read_path, require_set, write_path
+from sandbox.resources.groups import Base, CgroupLimits, Counters, LauncherGroup, Lease
 
 REQUIRED = ("memory", "pids", "cpuacct")
 
@@ -53,12 +44,12 @@ class Base1(Base):
         paths = tuple(dict.fromkeys(places.values()))
         try:
             for path in paths:
-                groups.make(path)
+                cgroupfs.make(path)
             if "cpuset" in places:
                 _inherit_cpuset(places["cpuset"])
         except OSError as error:
             with contextlib.suppress(CgroupError):
-                groups.remove_all(paths)
+                cgroupfs.remove_all(paths)
             raise failure("make the launcher's control group", error.filename or paths[0], error) from error
         return LauncherGroup1(places, paths, has_swap=self._has_swap)
 
@@ -108,7 +99,7 @@ class Lease1(Lease):
         """Make the directories and open what init and launcher need. Raises OSError."""
         by_path = {}
         for path in self.paths:
-            groups.make(path)
+            cgroupfs.make(path)
             by_path[path] = self._keep(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         self._handles = {controller: by_path[path] for controller, path in self._places.items()}
         flags = os.O_WRONLY | os.O_CLOEXEC
@@ -118,7 +109,7 @@ class Lease1(Lease):
     def apply(self, limits: CgroupLimits, *, has_swap: bool) -> None:
         """Write every limit and read it back. Raises OSError, CgroupError."""
         memory = self._handles["memory"]
-        size = groups.pages(limits.memory_bytes)
+        size = cgroupfs.pages(limits.memory_bytes)
         require_set(memory, "memory.limit_in_bytes", size)
         require_set(memory, "memory.swappiness", 0)
         try:
@@ -127,25 +118,27 @@ class Lease1(Lease):
             if has_swap:
                 raise CgroupError("swap is on, but not accounted: it would extend the memory limit", hint="swapoff -a") from None
         self.oom_fd = self._keep(_watch_oom(memory))
+        self.peak_fd = self._keep(os.open("memory.max_usage_in_bytes", os.O_RDONLY | os.O_CLOEXEC, dir_fd=memory))
+        self.oom_bytes = cgroupfs.near_limit(size)
         require_set(self._handles["pids"], "pids.max", limits.pids)
         if limits.cpu_quota_millicpus:
-            quota, period = groups.quota(limits.cpu_quota_millicpus)
+            quota, period = cgroupfs.quota(limits.cpu_quota_millicpus)
             require_set(self._handles["cpu"], "cpu.cfs_period_us", period)
             require_set(self._handles["cpu"], "cpu.cfs_quota_us", quota)
         if limits.cpus:
             _inherit_cpuset(self._places["cpuset"])
             wanted = ",".join(str(cpu) for cpu in limits.cpus)
-            found = groups.set_at(self._handles["cpuset"], "cpuset.cpus", wanted)
-            if groups.cpu_list(found) != set(limits.cpus):
+            found = cgroupfs.set_at(self._handles["cpuset"], "cpuset.cpus", wanted)
+            if cgroupfs.cpu_list(found) != set(limits.cpus):
                 raise CgroupError(f"the kernel took {found!r} for cpuset.cpus instead of {wanted!r}")
         if limits.io_bytes_per_second:
             self._limit_io(limits.io_bytes_per_second)
 
     def _limit_io(self, rate: int) -> None:
-        for device in groups.disks():
+        for device in cgroupfs.disks():
             for name in ("blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"):
                 try:
-                    found = groups.set_at(self._handles["blkio"], name, f"{device} {rate}")
+                    found = cgroupfs.set_at(self._handles["blkio"], name, f"{device} {rate}")
                 except OSError as error:
                     if error.errno in (errno.ENODEV, errno.ENXIO, errno.EOPNOTSUPP):  # gone, or without a queue
                         break
@@ -158,17 +151,17 @@ class Lease1(Lease):
         try:
             memory, pids = self._handles["memory"], self._handles["pids"]
             account = self._handles["cpuacct"]
-            peak = int(groups.read_at(memory, "memory.max_usage_in_bytes"))
-            hits = int(groups.read_at(memory, "memory.failcnt"))
-            kills = groups.keyed(groups.read_at(memory, "memory.oom_control")).get("oom_kill", 0)
-            refused = groups.keyed(_optional(pids, "pids.events")).get("max", 0)
+            peak = int(os.pread(self.peak_fd, 64, 0))
+            hits = int(cgroupfs.read_at(memory, "memory.failcnt")) or int(peak >= self.oom_bytes)  # not all kernels count
+            kills = cgroupfs.keyed(cgroupfs.read_at(memory, "memory.oom_control")).get("oom_kill", 0)
+            refused = cgroupfs.keyed(_optional(pids, "pids.events")).get("max", 0)
             tasks = int(_optional(pids, "pids.peak") or 0)
             used = int(os.pread(self.cpu_fd, 64, 0))
-            user, system = _split(used, *(int(groups.read_at(account, f"cpuacct.usage_{kind}")) for kind in ("user", "sys")))
-            cpu = groups.keyed(groups.read_at(self._handles["cpu"], "cpu.stat")) if "cpu" in self._handles else {}
+            user, system = _split(used, *(int(cgroupfs.read_at(account, f"cpuacct.usage_{kind}")) for kind in ("user", "sys")))
+            cpu = cgroupfs.keyed(cgroupfs.read_at(self._handles["cpu"], "cpu.stat")) if "cpu" in self._handles else {}
         except OSError as error:
             raise failure("read the counters of", self._places["memory"], error) from error
-        sources = groups.facts(
+        sources = cgroupfs.facts(
             ("memory.max_usage_in_bytes", "bytes", peak),
             ("memory.oom_control", "oom_kill", kills),
             ("pids.events", "max", refused),
@@ -200,7 +193,7 @@ def _split(used: int, user: int, system: int) -> tuple[int, int]:
 def _optional(directory: int, name: str) -> str:
     """A file that came with newer kernels; "" where it is missing."""
     try:
-        return groups.read_at(directory, name)
+        return cgroupfs.read_at(directory, name)
     except FileNotFoundError:
         return ""
 

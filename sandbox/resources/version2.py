@@ -16,18 +16,9 @@ import itertools
 import os
 
 from sandbox.model.errors import CgroupError
-from sandbox.resources import groups, janitor
-from sandbox.resources.groups import (
-    Base,
-    CgroupLimits,
-    Counters,
-    LauncherGroup,
-    Lease,
-    failure,
-    read_path,
-    require_set,
-    write_path,
-)
+from sandbox.resources import cgroupfs, janitor
+from sandbox.resources.cgroupfs import failure, read_path, require_set, write_path
+from sandbox.resources.groups import Base, CgroupLimits, Counters, LauncherGroup, Lease
 
 REQUIRED = ("memory", "pids")
 OPTIONAL = ("cpu", "cpuset", "io")
@@ -55,13 +46,13 @@ class Base2(Base):
         base = self.directory or _take_scope(launcher_pid, self.controllers)
         path = f"{base}/{janitor.new_name()}"
         try:
-            groups.make(path)
-            groups.make(f"{path}/launcher")
+            cgroupfs.make(path)
+            cgroupfs.make(f"{path}/launcher")
             write_path(f"{path}/cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(self.controllers)))
             write_path(f"{path}/launcher/cgroup.procs", str(launcher_pid))
         except OSError as error:
             with contextlib.suppress(CgroupError):
-                groups.remove_all((path,))
+                cgroupfs.remove_all((path,))
             raise failure("make the launcher's control group", path, error) from error
         return LauncherGroup2(path, self.controllers, has_swap=self._has_swap)
 
@@ -80,7 +71,7 @@ class LauncherGroup2(LauncherGroup):
         """A new group with these limits. Raises CgroupError."""
         path = f"{self._path}/run-{next(self._numbers)}"
         try:
-            groups.make(path)
+            cgroupfs.make(path)
         except OSError as error:
             raise failure("make the control group", path, error) from error
         lease = Lease2(path)
@@ -115,7 +106,7 @@ class Lease2(Lease):
     def apply(self, limits: CgroupLimits, controllers: frozenset[str], *, has_swap: bool) -> None:
         """Write every limit and read it back. Raises OSError, CgroupError."""
         fd = self._fd
-        require_set(fd, "memory.max", groups.pages(limits.memory_bytes))
+        require_set(fd, "memory.max", cgroupfs.pages(limits.memory_bytes))
         try:
             require_set(fd, "memory.swap.max", 0)
         except FileNotFoundError:
@@ -125,23 +116,23 @@ class Lease2(Lease):
         require_set(fd, "pids.max", limits.pids)
         if limits.cpu_quota_millicpus:
             self._need("cpu", controllers)
-            wanted = "{} {}".format(*groups.quota(limits.cpu_quota_millicpus))
-            self._check("cpu.max", wanted, groups.set_at(fd, "cpu.max", wanted))
+            wanted = "{} {}".format(*cgroupfs.quota(limits.cpu_quota_millicpus))
+            self._check("cpu.max", wanted, cgroupfs.set_at(fd, "cpu.max", wanted))
         if limits.cpus:
             self._need("cpuset", controllers)
             wanted = ",".join(str(cpu) for cpu in limits.cpus)
-            groups.set_at(fd, "cpuset.cpus", wanted)
-            found = groups.read_at(fd, "cpuset.cpus.effective").strip()
-            if groups.cpu_list(found) != set(limits.cpus):
+            cgroupfs.set_at(fd, "cpuset.cpus", wanted)
+            found = cgroupfs.read_at(fd, "cpuset.cpus.effective").strip()
+            if cgroupfs.cpu_list(found) != set(limits.cpus):
                 self._check("cpuset.cpus.effective", wanted, found)
         if limits.io_bytes_per_second:
             self._need("io", controllers)
             self._limit_io(limits.io_bytes_per_second)
 
     def _limit_io(self, rate: int) -> None:
-        for device in groups.disks():
+        for device in cgroupfs.disks():
             try:
-                found = groups.set_at(self._fd, "io.max", f"{device} rbps={rate} wbps={rate}")
+                found = cgroupfs.set_at(self._fd, "io.max", f"{device} rbps={rate} wbps={rate}")
             except OSError as error:
                 if error.errno in (errno.ENODEV, errno.ENXIO, errno.EOPNOTSUPP):  # gone, or without a queue
                     continue
@@ -163,13 +154,13 @@ class Lease2(Lease):
     def counters(self) -> Counters:
         """Read the counters. Raises CgroupError."""
         try:
-            memory = groups.keyed(self._read("memory.events"))
-            cpu = groups.keyed(os.pread(self.cpu_fd, 4096, 0).decode("ascii"))
-            refused = groups.keyed(self._read("pids.events")).get("max", 0)
+            memory = cgroupfs.keyed(self._read("memory.events"))
+            cpu = cgroupfs.keyed(os.pread(self.cpu_fd, 4096, 0).decode("ascii"))
+            refused = cgroupfs.keyed(self._read("pids.events")).get("max", 0)
             peak, tasks = self._number("memory.peak"), self._number("pids.peak")
         except OSError as error:
             raise failure("read the counters of", self._path, error) from error
-        sources = groups.facts(
+        sources = cgroupfs.facts(
             ("memory.peak", "bytes", peak),
             ("memory.events", "oom_kill", memory.get("oom_kill", 0)),
             ("memory.events", "oom", memory.get("oom", 0)),
@@ -192,7 +183,7 @@ class Lease2(Lease):
         )
 
     def _read(self, name: str) -> str:
-        return groups.read_at(self._fd, name)
+        return cgroupfs.read_at(self._fd, name)
 
     def _number(self, name: str) -> int:
         """A peak; 0 on a kernel that does not keep it (memory.peak came with 5.19, pids.peak later)."""
@@ -241,8 +232,8 @@ def enable(directory: str, leaf: str) -> frozenset[str]:
 def move_all(source: str, target: str, *, but: int = 0) -> None:
     """Move every process of `source` except `but` into the group `target`, which is made. Raises OSError."""
     with contextlib.suppress(FileExistsError):
-        groups.make(target)
-    for pid in groups.members(source):
+        cgroupfs.make(target)
+    for pid in cgroupfs.members(source):
         if pid != but:
             with contextlib.suppress(ProcessLookupError):
                 write_path(f"{target}/cgroup.procs", str(pid))

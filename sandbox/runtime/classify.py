@@ -1,8 +1,9 @@
 """Why a run ended: a pure function of what the launcher reported, the control group counted and the caller did.
 
-Order: what the kernel did to the payload comes before what we did, a hit limit before a clock. A program that ends by
-itself with 0 has not suffered from a limit it touched: it is `exited`, with the evidence beside it. The exception is a
-main program that left the processes behind which hit the limit of processes: that is a fork bomb.
+Never by an exit code or a signal alone: a payload chooses those. Order: what the kernel did to the payload comes before
+what we did, a hit limit before a clock. A program that ends by itself with 0 has not suffered from a limit it touched: it
+is `exited`, with the evidence beside it. The exceptions are a main program that left the processes behind which hit the
+limit of processes (a fork bomb), and CPU time: what was measured decides, not whether we or the program were first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from sandbox.model.limits import Limits
 from sandbox.model.result import Evidence, Exited, ExitStatus, Outcome, Signaled
 
 _PAGE = 4096
+_TELLING = {
+    Outcome.MEMORY: ("memory.", "oom"),
+    Outcome.PIDS: ("pids.", "max"),
+    Outcome.DENIED_SYSCALL: ("seccomp", ""),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +33,7 @@ class Facts:
     Attributes:
         counters: evidence of the control group; `oom`, `pids_hit` its two verdicts.
         output_total: bytes seen on the stream that saw most, `output_exceeded` whether that was too much.
-        canceled: the caller asked for the end.
+        cpu_ns: CPU time of the whole sandbox.
         syscalls: names of the notified syscall numbers; `kill` those that end a sandbox.
     """
 
@@ -39,7 +45,7 @@ class Facts:
     degraded: bool
     output_total: int
     output_exceeded: bool
-    canceled: bool
+    cpu_ns: int
     syscalls: Mapping[int, str]
 
 
@@ -58,16 +64,16 @@ def classify(facts: Facts) -> tuple[Outcome, ExitStatus, tuple[Evidence, ...]]:
         status = Signaled(int(signal.SIGKILL))
     evidence = [*facts.counters, *_denials(facts)]
     clean = status == Exited(0)
-    for outcome, found in _limit_findings(facts, status, clean=clean):
-        return outcome, status, (*found, *evidence)
-    if facts.canceled or ended.killed_by in (launch.BY_CALLER, launch.BY_LANE):
+    for outcome, found in _limit_findings(facts, clean=clean):
+        return outcome, status, (*found, *_decisive_first(outcome, evidence))
+    if ended.killed_by in (launch.BY_CALLER, launch.BY_LANE) and not ended.init_ok:
         return Outcome.CANCELED, status, (Evidence("caller", "cancel", 1), *evidence)
     if isinstance(status, Signaled):
         return Outcome.SIGNALED, status, (Evidence("waitid", "signal", status.signal), *evidence)
     return Outcome.EXITED, status, (Evidence("waitid", "code", status.code), *evidence)
 
 
-def _limit_findings(facts: Facts, status: ExitStatus, *, clean: bool) -> list[tuple[Outcome, list[Evidence]]]:
+def _limit_findings(facts: Facts, *, clean: bool) -> list[tuple[Outcome, list[Evidence]]]:
     """The limits that were hit, most telling first."""
     ended, limits = facts.ended, facts.limits
     found: list[tuple[Outcome, list[Evidence]]] = []
@@ -79,34 +85,36 @@ def _limit_findings(facts: Facts, status: ExitStatus, *, clean: bool) -> list[tu
         found.append((Outcome.PIDS, pids))
     if facts.output_exceeded:
         found.append((Outcome.OUTPUT, [Evidence("capture", "output_bytes", facts.output_total)]))
-    disk = _disk(ended, status, clean=clean)
+    disk = _disk(ended, clean=clean)
     if disk is not None:
         found.append((Outcome.DISK, disk))
-    if ended.killed_by == launch.BY_CPU or status == Signaled(signal.SIGXCPU):
-        value = ended.killed_value or limits.cpu_ns
-        found.append((Outcome.CPU_TIME, [Evidence("deadline", "cpu_ns", value), Evidence("limits", "cpu_ns", limits.cpu_ns)]))
+    if ended.killed_by == launch.BY_CPU:
+        found.append((Outcome.CPU_TIME, [Evidence("deadline", "cpu_ns", ended.killed_value), _limit("cpu_ns", limits)]))
+    elif facts.cpu_ns >= limits.cpu_ns:  # it ended by itself, after its time: what was measured decides, not who was first
+        found.append((Outcome.CPU_TIME, [Evidence("usage", "cpu_ns", facts.cpu_ns), _limit("cpu_ns", limits)]))
     if ended.killed_by == launch.BY_WALL:
-        found.append(
-            (
-                Outcome.WALL_TIME,
-                [Evidence("deadline", "wall_ns", ended.killed_value), Evidence("limits", "wall_ns", limits.wall_ns)],
-            )
-        )
+        found.append((Outcome.WALL_TIME, [Evidence("deadline", "wall_ns", ended.killed_value), _limit("wall_ns", limits)]))
     if ended.killed_by == launch.BY_IDLE:
-        found.append(
-            (
-                Outcome.IDLE_TIME,
-                [Evidence("deadline", "idle_ns", ended.killed_value), Evidence("limits", "idle_ns", limits.idle_ns)],
-            )
-        )
+        found.append((Outcome.IDLE_TIME, [Evidence("deadline", "idle_ns", ended.killed_value), _limit("idle_ns", limits)]))
     if ended.killed_by == launch.BY_SYSCALL:
         name = facts.syscalls.get(ended.killed_value, str(ended.killed_value))
         found.append((Outcome.DENIED_SYSCALL, [Evidence("seccomp", "killed_on", name)]))
-    elif status == Signaled(signal.SIGSYS):
-        found.append((Outcome.DENIED_SYSCALL, [Evidence("waitid", "signal", int(signal.SIGSYS))]))
     elif ended.denied and not clean and ended.killed_by == launch.NOT_KILLED:
         found.append((Outcome.DENIED_SYSCALL, []))
     return found
+
+
+def _limit(name: str, limits: Limits) -> Evidence:
+    return Evidence("limits", name, getattr(limits, name))
+
+
+def _decisive_first(outcome: Outcome, evidence: list[Evidence]) -> list[Evidence]:
+    """The facts that the outcome rests on before those that only stand beside it."""
+    telling = _TELLING.get(outcome)
+    if telling is None:
+        return evidence
+    source, key = telling
+    return sorted(evidence, key=lambda item: not (item.source.startswith(source) and item.key.startswith(key)))
 
 
 def _memory(facts: Facts, *, clean: bool) -> list[Evidence] | None:
@@ -131,11 +139,11 @@ def _pids(facts: Facts, *, clean: bool) -> list[Evidence] | None:
     return None
 
 
-def _disk(ended: Ended, status: ExitStatus, *, clean: bool) -> list[Evidence] | None:
-    if status == Signaled(signal.SIGXFSZ):
-        return [Evidence("waitid", "signal", int(signal.SIGXFSZ))]
+def _disk(ended: Ended, *, clean: bool) -> list[Evidence] | None:
     if clean:
         return None
+    if ended.file_reached_bytes:
+        return [Evidence("stat", "file_bytes", ended.file_reached_bytes)]
     if 0 <= ended.scratch_free_bytes < _PAGE:
         return [Evidence("statvfs", "free_bytes", ended.scratch_free_bytes)]
     if ended.scratch_free_inodes == 0:

@@ -1,18 +1,19 @@
-"""How a run is waited for: in a thread, or in an asyncio task. The only difference between the two worlds."""
+"""How a run is started and waited for: in a thread, or in an asyncio task. The only difference between the two worlds."""
 
 from __future__ import annotations
 
 import contextlib
 import select
+import threading
 import time
 from typing import TYPE_CHECKING
 
-from sandbox.model.result import RunResult
-from sandbox.runtime.engine import Active, Engine, Job
+from sandbox.model.errors import RequestError
+from sandbox.runtime.active import Active, Job
 from sandbox.runtime.session import Session
 
 if TYPE_CHECKING:
-    import asyncio
+    from sandbox.runtime.engine import Engine
 
 
 def start(engine: Engine, job: Job, queue_timeout: float | None) -> Active:
@@ -26,25 +27,60 @@ def start(engine: Engine, job: Job, queue_timeout: float | None) -> Active:
         raise
 
 
-def wait(session: Session) -> None:
-    """Drive a session to its end in this thread."""
+def wait(session: Session, seconds: float | None = None) -> None:
+    """Drive a session to its end in this thread. Raises TimeoutError, RequestError when it is closed meanwhile."""
+    deadline = None if seconds is None else time.monotonic() + seconds
     poll = select.poll()
     poll.register(session.fileno(), select.POLLIN)
     while not session.advance():
-        timeout = session.timeout()
-        poll.poll(None if timeout is None else int(timeout * 1000) + 1)
+        if session.closing:
+            raise RequestError("this run was closed, it has no result")
+        waits = [value for value in (session.timeout(), deadline and deadline - time.monotonic()) if value is not None]
+        if deadline is not None and time.monotonic() >= deadline:
+            raise TimeoutError(f"the run goes on after {seconds:g} s")
+        poll.poll(max(0, int(min(waits) * 1000) + 1) if waits else None)
 
 
-def finish(active: Active) -> RunResult:
-    """Drive to the end and make the result; the slot is given back."""
-    try:
-        wait(active.session)
-        return active.finish()
-    except BaseException:
-        active.abandon()
-        raise
-    finally:
-        active.engine.slots.release()
+class _Handover:
+    """A launch in a worker thread whose caller may lose interest at any time: whoever comes last cleans up."""
+
+    def __init__(self, engine: Engine, job: Job, asked: int) -> None:
+        self._engine = engine
+        self._job = job
+        self._asked = asked
+        self._lock = threading.Lock()
+        self._dropped = False
+        self._active: Active | None = None
+
+    def work(self) -> Active | None:
+        """Process: the worker thread. None when nobody wants it any more; the slot is given back then, and on failure."""
+        active = None
+        try:
+            if not self._dropped:
+                active = self._engine.begin(self._job, self._asked)
+        except BaseException:
+            self._engine.slots.release()
+            if self._dropped:
+                return None
+            raise
+        with self._lock:
+            self._active = active
+            dropped = self._dropped
+        if not dropped:
+            return active
+        if active is None:
+            self._engine.slots.release()
+        else:
+            active.abandon()
+        return None
+
+    def drop(self) -> None:
+        """The caller has gone. Never waits: what is to be given back may take the kernel some time."""
+        with self._lock:
+            self._dropped = True
+            active = self._active
+        if active is not None:
+            threading.Thread(target=active.abandon, name="sandbox clean-up").start()
 
 
 async def start_async(engine: Engine, job: Job, queue_timeout: float | None) -> Active:
@@ -53,22 +89,21 @@ async def start_async(engine: Engine, job: Job, queue_timeout: float | None) -> 
 
     asked = time.monotonic_ns()
     await engine.slots.acquire_async(queue_timeout)
-    task = asyncio.ensure_future(asyncio.to_thread(engine.begin, job, asked))
+    handover = _Handover(engine, job, asked)
+    loop = asyncio.get_running_loop()
     try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(lambda done: _drop_started(engine, done))
-        raise
+        work = loop.run_in_executor(None, handover.work)
     except BaseException:
         engine.slots.release()
         raise
-
-
-def _drop_started(engine: Engine, task: asyncio.Future[Active]) -> None:
-    """A run that came to life after its task was canceled."""
-    if not task.cancelled() and task.exception() is None:
-        task.result().abandon()
-    engine.slots.release()
+    try:
+        active = await asyncio.shield(work)
+    except asyncio.CancelledError:
+        handover.drop()
+        raise
+    if active is None:
+        raise RequestError("this run was closed before it started")
+    return active
 
 
 class Waiter:
@@ -91,7 +126,8 @@ class Waiter:
             return True
         self._ready.clear()
         with contextlib.suppress(TimeoutError):  # `advance` looks at the clock
-            await asyncio.wait_for(self._ready.wait(), self._session.timeout())
+            async with asyncio.timeout(self._session.timeout()):  # wait_for may swallow a cancellation
+                await self._ready.wait()
         return self._session.advance()
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ def failure_error(plan: Plan, prepared: request.Prepared, failure: tuple[int, in
     }
     path = ""
     if step == steps.INIT_MASK and index < len(plan.masks):
-        path = os.fsdecode(plan.masks[index][0])
+        path = os.fsdecode(plan.masks[index])
     elif step == steps.INIT_READ_ONLY and index < len(plan.readonly):
         path = os.fsdecode(plan.readonly[index])
     return LaunchError.at(name, index, number, path, hints.get(step, "run `sandbox doctor` to see what this host lacks"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -15,13 +17,21 @@ from pathlib import Path
 from sandbox import launcher as launcher_package
 from sandbox.launcher import wire
 from sandbox.model import launch, steps
-from sandbox.model.errors import LauncherDied, LaunchError, ProtocolError, SandboxError, UnsupportedHostError
+from sandbox.model.errors import (
+    LauncherDied,
+    LaunchError,
+    ProtocolError,
+    ResourceError,
+    SandboxError,
+    UnsupportedHostError,
+)
 from sandbox.model.launch import LaunchRequest
 from sandbox.model.plan import Plan
 from sandbox.resources.cgroups import Base, LauncherGroup
 
 START_SECONDS = 30.0
 _MAIN = str(Path(launcher_package.__file__).with_name("__main__.py"))
+_GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN)
 _PASSED_ENVIRONMENT = ("LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
 _EVERY: weakref.WeakSet[LauncherProcess] = weakref.WeakSet()
 
@@ -51,6 +61,9 @@ class LauncherProcess:
             self._process = _spawn(passed, base.command_prefix if base else ())
         except OSError as error:
             self._control.close()
+            exhausted = ResourceError.exhausted("the launcher cannot be started", error.errno)
+            if exhausted is not None:
+                raise exhausted from error
             raise LaunchError(f"the launcher cannot be started: {error}", step="start", errno=error.errno or 0) from error
         finally:
             wire.close_all(passed)
@@ -60,7 +73,6 @@ class LauncherProcess:
         except BaseException:
             self.close()
             raise
-        self._control.settimeout(None)
 
     def _shake_hands(self, base: Base | None) -> None:
         """HELLO (pid of the launcher) → its control group → START → READY."""
@@ -96,18 +108,33 @@ class LauncherProcess:
         try:
             with self._lock:
                 wire.send(self._control, (launch.LAUNCH, present, request.as_tuple()), fds)
+        except TimeoutError as error:
+            raise LauncherDied(f"the launcher takes no request for {START_SECONDS:.0f} s") from error
         except OSError as error:
-            self.alive = False
-            raise LauncherDied("the launcher is gone", hint="try again: a new one is started") from error
+            if error.errno in _GONE:
+                self.alive = False
+                raise LauncherDied("the launcher is gone", hint="try again: a new one is started") from error
+            raise ResourceError.exhausted("the run cannot be started", error.errno) or error from error
+
+    def gone(self) -> bool:
+        """Whether the launcher has ended, also while nothing was asked of it."""
+        if self.alive and not self._hung_up():
+            return False
+        self.alive = False
+        return True
+
+    def _hung_up(self) -> bool:
+        poll = select.poll()
+        try:
+            poll.register(self._control, select.POLLIN)
+            return any(event & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
+        except (OSError, ValueError):
+            return True
 
     @property
     def pid(self) -> int:
         """The keeper's process id."""
         return self._process.pid
-
-    def died(self) -> bool:
-        """Whether the process has ended (it is reaped then)."""
-        return self._process.poll() is not None
 
     def close(self, timeout: float = 5.0) -> None:
         """End the launcher with every sandbox in it, and remove its control groups. Safe to call twice."""
@@ -135,6 +162,9 @@ class LauncherProcess:
 def start_error(plan: Plan, step: int, index: int, number: int) -> SandboxError:
     """The exception for a failed start, in words."""
     name = steps.name_of(step)
+    exhausted = ResourceError.exhausted(f"the launcher cannot be started (step {name!r})", number)
+    if exhausted is not None and number != errno.ENOSPC:  # that one means: no user namespaces
+        return exhausted
     if step in (steps.TEMPLATE_NAMESPACES, steps.TEMPLATE_ID_MAP, steps.TEMPLATE_PROC):
         from sandbox.host.doctor import unsupported  # only needed on this path, and it looks around the host
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -11,7 +13,7 @@ from typing import Any
 
 from sandbox.host.facts import gather
 from sandbox.model.errors import CgroupError, UnsupportedHostError
-from sandbox.model.policy import Policy
+from sandbox.model.policy import Policy, SeccompRule
 from sandbox.policy.plan import build_plan
 from sandbox.policy.seccomp.compile import compile_policy
 from sandbox.resources.cgroups import Base, find_base
@@ -31,8 +33,24 @@ def make_engine(policy: Policy, *, allow_degraded: bool, capacity: int | None) -
     """Plan the policy for this host. Raises UnsupportedHostError where a control is missing and not given up."""
     facts = gather()
     base = _find_base(policy, allow_degraded=allow_degraded)
+    if base is None:
+        policy = without_uncounted_memory(policy)
     plan = build_plan(policy, facts, compile_policy(policy.seccomp, facts.arch))
     return Engine(policy, plan, base, capacity or default_capacity())
+
+
+def without_uncounted_memory(policy: Policy) -> Policy:
+    """Without control groups nobody counts memory that no process maps: it cannot be made then."""
+    rule = SeccompRule(
+        syscalls=("memfd_create", "shmget"),
+        action="errno",
+        errno=errno.ENOSYS,
+        args=(),
+        group="degraded",
+        why="memory that no process maps is counted by control groups only",
+    )
+    seccomp = dataclasses.replace(policy.seccomp, rules=(*policy.seccomp.rules, rule))
+    return dataclasses.replace(policy, seccomp=seccomp)
 
 
 def _find_base(policy: Policy, *, allow_degraded: bool) -> Base | None:
@@ -67,18 +85,24 @@ class Registry:
         self._engines: OrderedDict[Any, Engine] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Any, make: Callable[[], Engine]) -> Engine:
-        """The engine of `key`, made when there is none."""
+    def take(self, key: Any, make: Callable[[], Engine]) -> Engine:
+        """The engine of `key`, made when there is none. It is not closed before `give_back`."""
         with self._lock:
             engine = self._engines.get(key)
             if engine is None:
                 engine = self._engines[key] = make()
+            engine.users += 1
             self._engines.move_to_end(key)
-            idle = [name for name, other in self._engines.items() if other is not engine and other.slots.busy == 0]
+            idle = [name for name, other in self._engines.items() if other.users == 0]
             surplus = [self._engines.pop(name) for name in idle[: max(0, len(self._engines) - MAX_WARM)]]
         for other in surplus:
             other.close()
         return engine
+
+    def give_back(self, engine: Engine) -> None:
+        """The end of a use that began with `take`."""
+        with self._lock:
+            engine.users -= 1
 
     def close(self) -> None:
         """End every launcher."""

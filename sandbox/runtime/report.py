@@ -60,7 +60,7 @@ def enforced(policy: Policy, plan: Plan, base: Base | None) -> dict[str, Any]:
             "mounts": sum(1 for operation in plan.template if operation.kind == plans.BIND),
             "writable_mounts": [mount.target for mount in policy.mounts if mount.writable],
         },
-        "masked_paths": [path.decode("utf-8", "replace") for path, _ in plan.masks],
+        "masked_paths": [path.decode("utf-8", "replace") for path in plan.masks],
         "readonly_paths": [path.decode("utf-8", "replace") for path in plan.readonly],
         "network": policy.network,
         "cgroup": {"version": base.version, "controllers": sorted(base.controllers)} if base else None,
@@ -78,8 +78,8 @@ def degraded(policy: Policy, base: Base | None) -> tuple[Degraded, ...]:
         weaker = [
             Degraded(
                 "memory",
-                "RLIMIT_DATA and sampling every 20 ms",
-                "the total can pass the limit for a moment; kernel memory is free",
+                "RLIMIT_DATA and sampling every 20 ms; memfd_create and shmget are refused",
+                "the total can pass the limit for a moment; kernel memory is not counted",
             ),
             Degraded("pids", "RLIMIT_NPROC and sampling", "counted for the user namespace, not for a control group"),
             Degraded(

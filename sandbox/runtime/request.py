@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,13 +17,15 @@ from sandbox.model.policy import Policy
 MAX_STRING_BYTES = 131_071
 MAX_TOTAL_BYTES = 2 * 1024 * 1024 - 64 * 1024
 MAX_FILES_BYTES = 1 << 30
+_IN_FLIGHT = 320  # SCM_MAX_FD (253) beyond the limit can be on their way, and some of our own
+_LEAST_FILES = 32
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 # Loaders, interpreters and tools take orders from these; only a profile may set them (CVE-2016-10122 and kin).
 _GUARDED = ("LD_", "PYTHON", "GIT_")
 _GUARDED_SUFFIX = "_PROXY"
 
 Word = str | bytes | os.PathLike[str]
-FileContent = bytes | tuple[bytes, int]
+FileContent = bytes | tuple[bytes, int] | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,9 @@ def prepare(
     collect: Sequence[str],
     tty: tuple[int, int] | None,
     degraded: bool,
+    shares_user: bool,
     joins: int,
+    oom_bytes: int,
 ) -> Prepared:
     """Check everything and build the request. Raises RequestError."""
     words = _words(argv)
@@ -62,7 +67,7 @@ def prepare(
         cpu_ns=limits.cpu_ns,
         idle_ns=limits.idle_ns,
         cpus=len(policy.cgroup.cpus) or os.cpu_count() or 1,
-        rlimits=_rlimits(limits, degraded=degraded),
+        rlimits=_rlimits(limits, degraded=degraded, shares_user=shares_user),
         scratch_bytes=limits.scratch_bytes,
         scratch_inodes=limits.scratch_inodes,
         joins=joins,
@@ -70,6 +75,7 @@ def prepare(
         collect=tuple(sorted({_prefix(name) for name in checked})),
         collect_bytes=limits.collect_bytes,
         collect_files=limits.collect_files,
+        oom_bytes=oom_bytes,
         pids=limits.pids if degraded else 0,
         memory_bytes=limits.memory_bytes if degraded else 0,
     )
@@ -147,8 +153,12 @@ def _candidates(word: bytes, path: str) -> tuple[bytes, ...]:
     return tuple(os.fsencode(directory or ".") + b"/" + word for directory in path.split(":"))
 
 
-def _rlimits(limits: Limits, *, degraded: bool) -> tuple[tuple[int, int, int], ...]:
-    """The rlimits that follow from limits; in degraded mode they also stand in for the control group."""
+def _rlimits(limits: Limits, *, degraded: bool, shares_user: bool) -> tuple[tuple[int, int, int], ...]:
+    """The rlimits that follow from limits; in degraded mode they also stand in for the control group.
+
+    `shares_user`: the payload's host user is the caller's. The kernel counts descriptors in flight for the user, and
+    refuses to send more than RLIMIT_NOFILE (unix(7), ETOOMANYREFS): the payload's share must stay below the caller's.
+    """
     cpu_seconds = limits.cpu_ns // 1_000_000_000 + 2
     wanted = {
         resource.RLIMIT_CPU: cpu_seconds,
@@ -159,6 +169,9 @@ def _rlimits(limits: Limits, *, degraded: bool) -> tuple[tuple[int, int, int], .
     if degraded:
         wanted[resource.RLIMIT_NPROC] = limits.pids + 1  # init counts too
         wanted[resource.RLIMIT_DATA] = 2 * limits.memory_bytes  # the sampled limit is hit first
+    if shares_user:
+        own = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        wanted[resource.RLIMIT_NOFILE] = max(_LEAST_FILES, min(limits.open_files, own - _IN_FLIGHT))
     out = []
     for number, value in wanted.items():
         hard = resource.getrlimit(number)[1]
@@ -196,12 +209,32 @@ def _prefix(pattern: str) -> bytes:
     return os.fsencode("/".join(parts) or ".")
 
 
+def _content(name: str, content: FileContent, room: int) -> tuple[bytes, int]:
+    """Content and mode; of a path here it is read, if it is a regular file that fits."""
+    if isinstance(content, tuple):
+        return content
+    if not isinstance(content, os.PathLike):
+        return content, 0o644
+    try:
+        fd = os.open(content, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with open(fd, "rb") as file:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise RequestError(f"files: {os.fspath(content)!r} is not a regular file")
+            return file.read(room + 1), 0o755 if found.st_mode & 0o111 else 0o644
+    except (OSError, ValueError) as error:
+        raise RequestError(f"files: {name!r} cannot be read from {os.fspath(content)!r}: {error}") from None
+
+
 def _files(files: Mapping[str, FileContent] | None, limits: Limits) -> tuple[tuple[bytes, int, bytes], ...]:
     out: list[tuple[bytes, int, bytes]] = []
     for name, content in (files or {}).items():
-        data, mode = content if isinstance(content, tuple) else (content, 0o644)
+        data, mode = _content(name, content, limits.scratch_bytes)
         if not isinstance(data, bytes | bytearray | memoryview) or not isinstance(mode, int):
-            raise RequestError(f"files: {name!r} must be bytes, or (bytes, mode)", hint="encode text with .encode()")
+            raise RequestError(
+                f"files: {name!r} must be bytes, (bytes, mode) or a path",
+                hint="encode text with .encode(), paths are pathlib.Path",
+            )
         checked = clean_name(name, "files")
         if "." in checked.split("/"):
             raise RequestError(f"files: {name!r} must not contain '.' as a component")

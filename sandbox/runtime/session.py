@@ -17,12 +17,13 @@ from collections.abc import Callable
 from sandbox.kernel import terminal
 from sandbox.launcher import wire
 from sandbox.model import launch
-from sandbox.model.errors import LauncherDied, ProtocolError
+from sandbox.model.errors import LauncherDied, ProtocolError, ResourceError
 from sandbox.model.launch import Ended
 from sandbox.runtime.capture import Capture
 from sandbox.runtime.feed import Feed, write_quietly
 
 DRAIN_SECONDS = 0.2
+DRAIN_BYTES = 16 << 20
 CANCEL_SECONDS = 1.0
 _PIECE = 65536
 _EVERY: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -36,6 +37,9 @@ class Session:
         failure: (step, index, errno) of a failed launch.
         collected: memfd with the collected files, -1 for none.
         canceled: `cancel` was called before the end.
+        closing: the run is being closed from another thread; who drives it stops.
+        lost: the launcher's last word could not be received for want of descriptors.
+        overdue: the launcher did not answer in time.
         error: what the caller's own callback or stdin raised; it ends the run and is raised to the caller.
     """
 
@@ -49,6 +53,9 @@ class Session:
         self.failure: tuple[int, int, int] | None = None
         self.collected = -1
         self.canceled = False
+        self.closing = False
+        self.lost = False
+        self.overdue = False
         self.error: BaseException | None = None
         self.master = -1
         self._tty = tty
@@ -132,8 +139,9 @@ class Session:
         """Seconds until `advance` must be called in any case; None for never."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
-    def launched(self) -> None:
-        """The LAUNCH was sent: close the descriptors that are the launcher's now."""
+    def launched(self, seconds: float) -> None:
+        """The LAUNCH was sent: close the descriptors that are the launcher's now. An answer must come within `seconds`."""
+        self._deadline = time.monotonic() + seconds
         wire.close_all(self.child_fds)
         self.child_fds = ()
         self.peer_lane.close()
@@ -144,7 +152,12 @@ class Session:
             self.canceled = True
             self._kill()
             self._deadline = time.monotonic() + CANCEL_SECONDS
-            os.eventfd_write(self._wake, 1)  # a driver in another thread waits with the old timeout
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the driver, which may wait in another thread, look again."""
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of the payload's terminal, if it has one."""
@@ -183,8 +196,13 @@ class Session:
     def _give_up(self) -> None:
         """Too late: streams that are still open belong to nobody, a lane that does not answer is closed."""
         for fd in list(self._streams):
-            self._close_stream(fd)
+            most = self._streams[fd].total + DRAIN_BYTES
+            while fd in self._streams and self._streams[fd].total < most and self._on_output(fd):
+                continue
+            if fd in self._streams:
+                self._close_stream(fd)
         if self.ended is None and self.failure is None and self._lane_open:
+            self.overdue = True
             self._close_lane()
 
     def _on_lane(self) -> None:
@@ -192,6 +210,8 @@ class Session:
             packet = wire.receive(self._lane, wait=False)
         except BlockingIOError:
             return
+        except wire.LostDescriptors:
+            self.lost, packet = True, None
         except (OSError, wire.WireError):
             packet = None
         if packet is None:
@@ -218,17 +238,18 @@ class Session:
         self._stdin = master
         self._await_source()
 
-    def _on_output(self, fd: int) -> None:
+    def _on_output(self, fd: int) -> bool:
+        """Take one piece; False when there is none now."""
         capture = self._streams[fd]
         try:
             data = os.read(fd, _PIECE)
         except BlockingIOError:
-            return
+            return False
         except OSError:  # EIO: the last process with the terminal is gone
             data = b""
         if not data:
             self._close_stream(fd)
-            return
+            return False
         before = capture.exceeded
         try:
             capture.add(data)
@@ -237,6 +258,7 @@ class Session:
             self.cancel()
         if capture.exceeded and not before:
             self._kill()
+        return True
 
     def _close_stream(self, fd: int) -> None:
         del self._streams[fd]
@@ -304,8 +326,10 @@ class Session:
         if self.error is not None:
             raise self.error
         if self.ended is None and self.failure is None:
-            if self.canceled:
-                raise LauncherDied("the launcher did not answer a cancel in time; the sandbox was dropped with its lane")
+            if self.lost:
+                raise ResourceError("the end of the run could not be received", hint="this process is out of descriptors")
+            if self.overdue:
+                raise LauncherDied("the launcher did not answer in time; the sandbox was dropped with its lane")
             raise LauncherDied("the launcher ended during the run; every sandbox in it was killed", hint="try again")
 
     def close(self) -> None:

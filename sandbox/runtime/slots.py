@@ -26,7 +26,7 @@ class Slots:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._free = capacity
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a handle that is collected as garbage may give its slot back at any time
         self._waiters: deque[Callable[[], None]] = deque()
 
     @property
@@ -69,10 +69,17 @@ class Slots:
     def acquire(self, timeout: float | None) -> None:
         """Wait for a slot in this thread. Raises CapacityError after `timeout` seconds."""
         granted = threading.Event()
-        if self._take(granted.set):
+        grant = granted.set
+        if self._take(grant):
             return
-        if not granted.wait(timeout) and self._leave(granted.set):
-            raise self._too_late(timeout)
+        try:
+            if granted.wait(timeout) or not self._leave(grant):
+                return
+        except BaseException:  # a signal handler raised: KeyboardInterrupt, a time-out of the caller's own
+            if not self._leave(grant):
+                self.release()
+            raise
+        raise self._too_late(timeout)
 
     async def acquire_async(self, timeout: float | None) -> None:
         """Wait for a slot in an asyncio task. Raises CapacityError; a canceled task leaves the queue."""
@@ -96,7 +103,8 @@ class Slots:
         if self._take(grant):
             return
         try:
-            await asyncio.wait_for(asyncio.shield(future), timeout)
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(future)
         except TimeoutError:
             self._abandon(grant, future)
             raise self._too_late(timeout) from None

@@ -29,6 +29,7 @@ def gather(work: Path, *names: str, files: int = 100, size: int = 1 << 20) -> tu
         collect=tuple(os.fsencode(name) for name in names),
         collect_bytes=size,
         collect_files=files,
+        oom_bytes=0,
         pids=0,
         memory_bytes=0,
     )

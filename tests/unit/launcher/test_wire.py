@@ -69,14 +69,13 @@ def test_memory_files_cannot_be_changed_by_who_holds_them() -> None:
 
 
 def test_file_sets_round_trip_and_lies_about_sizes_are_refused() -> None:
-    memfd = wire.memory_file(b"test", wire.pack_files([(b"a", 0o644, b"1"), (b"b/c", 0o755, b"22")], (b"extra",)))
+    memfd = wire.file_set([(b"a", 0o644, 1), (b"b/c", 0o755, 2)], (b"extra",), lambda fd: os.write(fd, b"122"), b"test")
     entries, extra, offset = wire.read_index(memfd)
     assert entries == ((b"a", 0o644, 1), (b"b/c", 0o755, 2))
     assert extra == (b"extra",)
     assert os.pread(memfd, 3, offset) == b"122"
     os.close(memfd)
-    parts = wire.pack_files([(b"a", 0o644, b"1234")])
-    short = wire.memory_file(b"test", [*parts[:2], b"1"])
+    short = wire.file_set([(b"a", 0o644, 4)], (), lambda fd: os.write(fd, b"1"))
     with pytest.raises(wire.WireError):
         wire.read_index(short)
     os.close(short)

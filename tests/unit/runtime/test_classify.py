@@ -49,6 +49,7 @@ def ended(**changes: Any) -> Ended:
         "peak_rss_bytes": 0,
         "scratch_free_bytes": 1 << 20,
         "scratch_free_inodes": 100,
+        "file_reached_bytes": 0,
         "left_alive": False,
         "denied": (),
     }
@@ -64,7 +65,7 @@ def facts(end: Ended, **changes: Any) -> Facts:
         "degraded": False,
         "output_total": 0,
         "output_exceeded": False,
-        "canceled": False,
+        "cpu_ns": 0,
         "syscalls": {165: "mount"},
     }
     return Facts(ended=end, **{**fields, **changes})
@@ -79,7 +80,9 @@ def facts(end: Ended, **changes: Any) -> Facts:
         (facts(ended(status=KILLED)), Outcome.SIGNALED, Signaled(9)),
         (facts(ended(init_ok=False, status=9, killed_by=launch.BY_WALL)), Outcome.WALL_TIME, Signaled(9)),
         (facts(ended(init_ok=False, status=9, killed_by=launch.BY_CPU)), Outcome.CPU_TIME, Signaled(9)),
-        (facts(ended(status=int(signal.SIGXCPU))), Outcome.CPU_TIME, Signaled(24)),
+        (facts(ended(status=int(signal.SIGXCPU)), cpu_ns=10**9), Outcome.CPU_TIME, Signaled(24)),
+        (facts(ended(status=int(signal.SIGXCPU)), cpu_ns=10**6), Outcome.SIGNALED, Signaled(24)),
+        (facts(ended(), cpu_ns=10**9), Outcome.CPU_TIME, Exited(0)),
         (facts(ended(init_ok=False, status=9, killed_by=launch.BY_IDLE)), Outcome.IDLE_TIME, Signaled(9)),
         (facts(ended(init_ok=False, status=9, killed_by=launch.BY_OOM)), Outcome.MEMORY, Signaled(9)),
         (facts(ended(init_ok=False, status=9), oom=True), Outcome.MEMORY, Signaled(9)),
@@ -92,16 +95,19 @@ def facts(end: Ended, **changes: Any) -> Facts:
         (facts(ended(status=1 << 8, scratch_free_bytes=0)), Outcome.DISK, Exited(1)),
         (facts(ended(status=1 << 8, scratch_free_inodes=0)), Outcome.DISK, Exited(1)),
         (facts(ended(status=0, scratch_free_bytes=0)), Outcome.EXITED, Exited(0)),
-        (facts(ended(status=int(signal.SIGXFSZ))), Outcome.DISK, Signaled(25)),
+        (facts(ended(status=int(signal.SIGXFSZ), file_reached_bytes=1 << 20)), Outcome.DISK, Signaled(25)),
+        (facts(ended(status=1 << 8, file_reached_bytes=1 << 20)), Outcome.DISK, Exited(1)),
+        (facts(ended(status=int(signal.SIGXFSZ))), Outcome.SIGNALED, Signaled(25)),
         (
             facts(ended(init_ok=False, status=9, killed_by=launch.BY_SYSCALL, killed_value=165)),
             Outcome.DENIED_SYSCALL,
             Signaled(9),
         ),
-        (facts(ended(status=int(signal.SIGSYS))), Outcome.DENIED_SYSCALL, Signaled(31)),
+        (facts(ended(status=int(signal.SIGSYS))), Outcome.SIGNALED, Signaled(31)),
         (facts(ended(status=1 << 8, denied=((165, 2),))), Outcome.DENIED_SYSCALL, Exited(1)),
         (facts(ended(status=0, denied=((165, 2),))), Outcome.EXITED, Exited(0)),
-        (facts(ended(init_ok=False, status=9, killed_by=launch.BY_CALLER), canceled=True), Outcome.CANCELED, Signaled(9)),
+        (facts(ended(init_ok=False, status=9, killed_by=launch.BY_CALLER)), Outcome.CANCELED, Signaled(9)),
+        (facts(ended(killed_by=launch.BY_CALLER)), Outcome.EXITED, Exited(0)),
     ),
 )
 def test_each_ending_has_its_own_outcome(given: Facts, outcome: Outcome, status: object) -> None:

@@ -1,0 +1,329 @@
+"""One run in flight: lease of a control group → session → LAUNCH … ENDED → counters → `classify` → result.
+
+The two drivers (threads, asyncio) differ only in how they wait.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sandbox.launcher import wire
+from sandbox.model import launch, steps
+from sandbox.model.errors import CgroupError, LauncherDied, RequestError, ResourceError, ScratchError
+from sandbox.model.launch import Ended
+from sandbox.model.limits import Limits
+from sandbox.model.policy import Policy
+from sandbox.model.result import CollectedFile, Evidence, RunResult, Timings, Usage
+from sandbox.resources.cgroups import CgroupLimits, Counters, Lease
+from sandbox.runtime import report, request
+from sandbox.runtime.capture import Capture
+from sandbox.runtime.classify import Facts, classify
+from sandbox.runtime.failures import failure_error
+from sandbox.runtime.feed import Feed
+from sandbox.runtime.session import Session, unpack_collected
+
+if TYPE_CHECKING:
+    from sandbox.runtime.engine import Engine
+
+Callback = Callable[[bytes], object]
+ANSWER_SECONDS = 60.0  # beyond the wall limit: a set-up (at most 20 s), collection, a very slow host
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """What one call asks for, as the caller wrote it."""
+
+    argv: Sequence[request.Word]
+    stdin: Any = None
+    files: Mapping[str, request.FileContent] | None = None
+    collect: Sequence[str] = ()
+    env: Mapping[str, str] | None = None
+    cwd: str | None = None
+    limits: Limits | None = None
+    tty: tuple[int, int] | None = None
+    on_stdout: Callback | None = None
+    on_stderr: Callback | None = None
+
+
+class Active:
+    """A run in flight. It has the slot that was taken for it, and gives it back with everything else, once."""
+
+    def __init__(self, engine: Engine, job: Job, asked: int) -> None:
+        self.engine = engine
+        self.job = job
+        self.asked = asked
+        self.limits: Limits = job.limits or engine.policy.limits
+        self.lease: Lease | None = None
+        self._lock = threading.Lock()
+        self._over = False
+        self.launcher = engine.launcher()
+        self.submitted = time.monotonic_ns()
+        try:
+            self._take_group()
+            self._launch()
+        except BaseException:
+            self._release_lease()
+            raise
+
+    def _take_group(self) -> None:
+        group = self.launcher.group
+        if group is None:
+            return
+        try:
+            self.lease = group.lease(_group_limits(self.engine.policy, self.limits))
+        except CgroupError as error:
+            if self.launcher.gone():
+                raise LauncherDied("the launcher is gone", hint="try again: a new one is started") from error
+            raise
+
+    def _launch(self) -> None:
+        engine, job = self.engine, self.job
+        joins = self.lease.join_fds if self.lease else ()
+        self.prepared = request.prepare(
+            engine.policy,
+            self.limits,
+            job.argv,
+            env=job.env,
+            cwd=job.cwd,
+            files=job.files,
+            collect=job.collect,
+            tty=job.tty,
+            degraded=self.lease is None,
+            shares_user=not engine.plan.ids.slots,
+            joins=len(joins),
+            oom_bytes=self.lease.oom_bytes if self.lease else 0,
+        )
+        limit = self.limits.output_bytes
+        tty = self.prepared.launch.tty
+        self.session = Session(Feed(job.stdin), Capture(limit, job.on_stdout), Capture(limit, job.on_stderr), tty=tty)
+        try:
+            self._send(joins)
+        except BaseException:
+            self.session.close()
+            raise
+
+    def _send(self, joins: tuple[int, ...]) -> None:
+        session, lease = self.session, self.lease
+        fds = [session.peer_lane.fileno(), *session.child_fds]
+        present = launch.FD_LANE
+        if session.child_fds:
+            present |= launch.FD_STDIN | launch.FD_STDOUT | launch.FD_STDERR
+        memfd = -1
+        if self.prepared.files:
+            try:
+                memfd = wire.pack_files(self.prepared.files)
+            except OSError as error:
+                raise ScratchError(f"no memory for the input files: {error.strerror}") from error
+            fds.append(memfd)
+            present |= launch.FD_FILES
+        if lease is not None:
+            for fd, bit in (
+                (lease.cpu_fd, launch.FD_CPU),
+                (lease.oom_fd, launch.FD_OOM),
+                (lease.cgroup2_fd, launch.FD_CGROUP2),
+                (lease.peak_fd, launch.FD_PEAK),
+            ):
+                if fd is not None and fd >= 0:
+                    fds.append(fd)
+                    present |= bit
+        try:
+            self.launcher.launch(self.prepared.launch, present, [*fds, *joins])
+        finally:
+            if memfd >= 0:
+                os.close(memfd)
+        session.launched(self.limits.wall_ns / 1e9 + ANSWER_SECONDS)
+
+    def finish(self) -> RunResult:
+        """The result of a session that is done. Raises what is no result. Always gives everything back."""
+        with self._lock:
+            if self._over:
+                raise RequestError("this run was closed, it has no result")
+            try:
+                return self._conclude()
+            finally:
+                self._release()
+
+    def _conclude(self) -> RunResult:
+        session = self.session
+        if session.ended is None and session.failure is None and (session.overdue or self.launcher.gone()):
+            self.engine.drop(self.launcher)
+        if session.error is None and session.failure is not None:
+            if not session.canceled and not self._out_of_memory(session.failure):
+                raise failure_error(self.engine.plan, self.prepared, session.failure)
+            session.ended = _never_started(self.submitted, canceled=session.canceled)
+        session.check()
+        return self._result()
+
+    def _out_of_memory(self, failure: tuple[int, int, int]) -> bool:
+        """The kernel killed init for want of memory before it could say that the program runs."""
+        if failure[0] != steps.INIT_DIED or self.lease is None:
+            return False
+        counters = self.lease.counters()
+        return counters.oom_kills > 0 and counters.memory_limit_hits > 0
+
+    @property
+    def over(self) -> bool:
+        """Everything was given back."""
+        return self._over
+
+    def abandon(self) -> None:
+        """Let go: closing the lane kills the sandbox. Safe at any time, from any thread, and again."""
+        with self._lock:
+            self._release()
+
+    def _release(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        try:
+            self.session.close()
+            self._release_lease()
+        finally:
+            self.engine.slots.release()
+
+    def _release_lease(self) -> None:
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.close()
+
+    def _result(self) -> RunResult:
+        session, engine = self.session, self.engine
+        ended = session.ended
+        if ended is None:
+            raise LauncherDied("the launcher ended during the run")
+        counters = self.lease.counters() if self.lease else None
+        oom = counters is not None and counters.oom_kills > 0
+        if oom and counters is not None and not counters.memory_limit_hits:
+            raise self._killed_from_above()
+        if not ended.init_ok and ended.killed_by == launch.NOT_KILLED and not oom:
+            raise LauncherDied(
+                f"the sandbox's init ended without a report (wait status {ended.status}): something outside killed it",
+                hint="look for the host's out-of-memory killer in its log",
+            )
+        usage = _usage(ended, counters, session.out.total + session.err.total)
+        larger = max(session.out, session.err, key=lambda capture: capture.total)
+        outcome, status, evidence = classify(
+            Facts(
+                ended=ended,
+                limits=self.limits,
+                counters=tuple(Evidence(*source) for source in counters.sources) if counters else (),
+                oom=oom,
+                pids_hit=counters is not None and counters.pids_max_events > 0,
+                degraded=counters is None,
+                output_total=larger.total,
+                output_exceeded=larger.exceeded,
+                cpu_ns=usage.cpu_user_ns + usage.cpu_system_ns,
+                syscalls=engine.syscalls,
+            )
+        )
+        files, refused = self._files()
+        engine.served += 1
+        now = time.monotonic_ns()
+        return RunResult(
+            outcome=outcome,
+            exit=status,
+            usage=usage,
+            timings=Timings(
+                queue_ns=self.submitted - self.asked,
+                setup_ns=ended.started - self.submitted,
+                run_ns=ended.ended - ended.started,
+                teardown_ns=now - ended.ended,
+            ),
+            stdout=session.out.kept(),
+            stderr=session.err.kept(),
+            truncated=tuple(name for name, part in (("stdout", session.out), ("stderr", session.err)) if part.exceeded),
+            files=files,
+            refused_files=refused,
+            evidence=evidence,
+            enforced={**engine.enforced, "limits": report.limits_applied(self.limits)},
+            degraded=engine.degraded,
+            plan_digest=engine.digest,
+        )
+
+    @staticmethod
+    def _killed_from_above() -> ResourceError:
+        error = ResourceError(
+            "the kernel killed the program for want of memory, though it was within its limit",
+            hint="the host, or a control group above, is out of memory: allow more there, or run less at once",
+        )
+        error.retryable = True
+        return error
+
+    def _files(self) -> tuple[dict[str, CollectedFile], tuple[tuple[str, str], ...]]:
+        """The collected files that match what was asked for. A name without wildcard takes all below it."""
+        if self.session.collected < 0:
+            return {}, ()
+        entries, refused = unpack_collected(self.session.collected)
+        patterns = self.prepared.collect
+        files = {name: CollectedFile(data, mode) for name, mode, data in entries if _wanted(name, patterns)}
+        return files, tuple((name, reason) for name, reason in refused if _wanted(name, patterns))
+
+
+def _wanted(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(
+        pattern in (".", name) or name.startswith(pattern + "/") or fnmatch.fnmatchcase(name, pattern) for pattern in patterns
+    )
+
+
+def _group_limits(policy: Policy, limits: Limits) -> CgroupLimits:
+    return CgroupLimits(
+        memory_bytes=limits.memory_bytes,
+        pids=limits.pids + 1,  # init is in the group too
+        cpu_quota_millicpus=limits.cpu_quota_millicpus,
+        cpus=policy.cgroup.cpus,
+        io_bytes_per_second=policy.cgroup.io_bytes_per_second,
+    )
+
+
+def _usage(ended: Ended, counters: Counters | None, output_bytes: int) -> Usage:
+    """Figures of the control group without init's own part; of the waited-for processes where there is no group."""
+    wall = ended.ended - ended.started
+    if counters is None:
+        return Usage(
+            cpu_user_ns=ended.user_ns,
+            cpu_system_ns=ended.system_ns,
+            wall_ns=wall,
+            memory_peak_bytes=max(ended.max_rss_bytes, ended.peak_rss_bytes),
+            pids_peak=ended.peak_pids,
+            output_bytes=output_bytes,
+        )
+    return Usage(
+        cpu_user_ns=max(0, counters.cpu_user_ns - ended.init_user_ns),
+        cpu_system_ns=max(0, counters.cpu_system_ns - ended.init_system_ns),
+        wall_ns=wall,
+        memory_peak_bytes=counters.memory_peak_bytes,
+        pids_peak=max(0, counters.pids_peak - 1),
+        output_bytes=output_bytes,
+        throttled_ns=counters.throttled_ns,
+    )
+
+
+def _never_started(submitted: int, *, canceled: bool) -> Ended:
+    """The report of a run that ended before init could report: canceled, or out of memory."""
+    return Ended(
+        init_ok=False,
+        status=9,
+        killed_by=launch.BY_CALLER if canceled else launch.NOT_KILLED,
+        killed_value=0,
+        received=submitted,
+        started=submitted,
+        ended=time.monotonic_ns(),
+        init_user_ns=0,
+        init_system_ns=0,
+        user_ns=0,
+        system_ns=0,
+        max_rss_bytes=0,
+        peak_pids=0,
+        peak_rss_bytes=0,
+        scratch_free_bytes=-1,
+        scratch_free_inodes=-1,
+        file_reached_bytes=0,
+        left_alive=False,
+        denied=(),
+    )
