@@ -62,7 +62,7 @@ class Engine:
         with self._lock:
             if self._launcher is launcher:
                 self._launcher = None
-        launcher.close()
+        launcher.close(timeout=0.5)
 
     def forget(self) -> None:
         """In a forked child: runs, slots and launcher are the parent's; the next run here starts a launcher of its own."""

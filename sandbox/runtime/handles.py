@@ -97,8 +97,8 @@ class Run:
 
     def __del__(self) -> None:
         if not self._active.over:
-            warnings.warn(_DROPPED, ResourceWarning, stacklevel=2, source=self)
             self._active.abandon()
+            warnings.warn(_DROPPED, ResourceWarning, stacklevel=2, source=self)
 
 
 class AsyncRun:
