@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _STAGE = b"/dev/shm"
 OVERLAY_STAGE = b"/.scratch"
 _HARD = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
-_OWN_INODES = 8
+_OVERLAY_INODES = 3  # its upper directory, its internal one and what it makes there
 _CHUNK = 1 << 20
 _MAX_LOOKS = 10_000
 
@@ -29,20 +29,21 @@ _MAX_LOOKS = 10_000
 def mount_places(plan: Plan, request: LaunchRequest, progress: steps.Progress) -> int:
     """Mount the places; returns a descriptor of the work directory. Process: init."""
     progress.at(steps.INIT_SCRATCH)
+    places = [(b"work", plan.work, 0o755, plan.work_attrs)]
+    if plan.tmp:
+        places.append((b"tmp", b"/tmp", 0o1777, plan.scratch_attrs))
+    if plan.shm:
+        places.append((b"shm", b"/dev/shm", 0o1777, plan.scratch_attrs))
+    own = 1 + len(places) + (_OVERLAY_INODES if plan.overlay else 0)
     options = (
         (b"size", b"%d" % request.scratch_bytes),
-        (b"nr_inodes", b"%d" % (request.scratch_inodes + _OWN_INODES)),
+        (b"nr_inodes", b"%d" % (request.scratch_inodes + own)),
         (b"mode", b"0755"),
     )
     stage = OVERLAY_STAGE if plan.overlay else _STAGE
     tree = mounts.new_filesystem(b"tmpfs", options, _HARD)
     mounts.move_mount(tree, stage)
     os.close(tree)
-    places = [(b"work", plan.work, 0o755, plan.work_attrs)]
-    if plan.tmp:
-        places.append((b"tmp", b"/tmp", 0o1777, plan.scratch_attrs))
-    if plan.shm:
-        places.append((b"shm", b"/dev/shm", 0o1777, plan.scratch_attrs))
     copies = []
     for index, (name, _, mode, attributes) in enumerate(places):
         progress.at(steps.INIT_SCRATCH, index + 1)

@@ -188,3 +188,19 @@ def test_nothing_is_left_after_every_kind_of_ending(probe_mounts: Any, degraded:
     with Sandbox("native", mounts=probe_mounts, allow_degraded=degraded) as box:
         for case in CASES[:: 3 if SLOWNESS > 1 else 1]:
             box.run([INSIDE, *case.command], limits=case.limits)
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_the_number_of_files_is_exact(box: Sandbox, count: int) -> None:
+    code = """
+import sys
+made = 0
+try:
+    while True:
+        open(f"/work/{made}", "x").close()
+        made += 1
+except OSError:
+    print(made)
+"""
+    result = box.run(["python3", "-B", "-c", code], limits={"scratch_inodes": count})
+    assert int(result.stdout) == count

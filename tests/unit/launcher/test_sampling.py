@@ -1,0 +1,108 @@
+"""The stand-in for control groups: what a process tree used, also when parts of it vanish between two looks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox.launcher import sampling
+from sandbox.launcher.sampling import Process, Sampler
+from tests.support.clock import seconds, wait_until
+
+TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def process(parent: int, own: tuple[int, int] = (0, 0), waited: tuple[int, int] = (0, 0), start: int = 1) -> Process:
+    fields = ["S", "1", *["0"] * 9, *map(str, (*own, *waited)), "20", "0", "1", "0", str(start)]
+    return Process(parent, f"7 (a b) c) {' '.join(fields)}".encode(), 4096)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *looks: dict[int, Process]) -> Sampler:
+    sampler = Sampler(1)
+    for look in looks:
+        monkeypatch.setattr(sampling, "tree", lambda _, look=look: look)
+        sampler.sample(0)
+    return sampler
+
+
+def test_a_line_of_stat_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = process(5, own=(3, 4), waited=(1, 2), start=99)
+    assert (found.parent, found.start, found.tasks) == (5, 99, 1)
+    assert (found.own, found.waited) == ((3 * TICK, 4 * TICK), (TICK, 2 * TICK))
+
+
+def test_a_reaped_child_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {1: process(0), 2: process(1, own=(10, 5))}
+    after = {1: process(0, waited=(11, 5))}
+    sampler = run(monkeypatch, before, after)
+    assert (sampler.user_ns, sampler.system_ns) == (11 * TICK, 5 * TICK)
+
+
+def test_a_child_that_nobody_waits_for_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [{1: process(0), 2: process(1), 3 + n: process(2, own=(7, 0), start=n)} for n in range(4)]
+    sampler = run(monkeypatch, *looks, {1: process(0), 2: process(1)})
+    assert sampler.user_ns == 4 * 7 * TICK
+
+
+def test_a_reused_pid_is_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = run(
+        monkeypatch, {1: process(0), 2: process(1, own=(9, 0), start=1)}, {1: process(0), 2: process(1, own=(1, 0), start=2)}
+    )
+    assert sampler.user_ns == 10 * TICK
+
+
+def test_a_whole_branch_that_vanishes_is_charged_to_who_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {1: process(0), 2: process(1, own=(5, 0)), 3: process(2, own=(6, 0))}
+    assert run(monkeypatch, before, {1: process(0)}).user_ns == 11 * TICK
+    assert run(monkeypatch, before, {1: process(0, waited=(11, 0))}).user_ns == 11 * TICK
+
+
+THREADED = """
+import ctypes, sys, threading
+hold = bytearray(64 << 20)
+hold[::4096] = b"x" * len(hold[::4096])
+def stay():
+    print("ready", flush=True)
+    sys.stdin.read()
+threading.Thread(target=stay).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_the_memory_of_a_process_whose_first_thread_has_ended_is_seen() -> None:
+    with subprocess.Popen([sys.executable, "-c", THREADED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        state = Path(f"/proc/{child.pid}/stat")
+        wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z", seconds(10), "its first thread has ended")
+        assert sampling.tree(child.pid)[child.pid].resident > 64 << 20
+        child.kill()
+
+
+def test_shared_pages_are_counted_once_before_anybody_is_blamed() -> None:
+    code = """
+import mmap, os, sys
+shared = mmap.mmap(-1, 32 << 20)
+shared[:] = b"x" * len(shared)
+for _ in range(4):
+    if os.fork() == 0:
+        sum(shared[n] for n in range(0, len(shared), 4096))
+        os.write(1, b"ready\\n")
+        sys.stdin.read()
+        os._exit(0)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert [child.stdout.readline() for _ in range(4)] == [b"ready\n"] * 4
+        sampler = Sampler(os.getpid())
+        sampler.root = child.pid
+        plain = sum(item.resident for pid, item in sampling.tree(child.pid).items() if pid != child.pid)
+        assert plain > 4 * (32 << 20)
+        assert sampler.sample(64 << 20) < 64 << 20
+        assert sampler.sample(0) >= 4 * (32 << 20)
+        child.kill()
