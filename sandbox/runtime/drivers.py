@@ -34,11 +34,13 @@ def wait(session: Session, seconds: float | None = None) -> None:
     poll.register(session.fileno(), select.POLLIN)
     while not session.advance():
         if session.closing:
-            raise RequestError("this run was closed, it has no result")
+            break
         waits = [value for value in (session.timeout(), deadline and deadline - time.monotonic()) if value is not None]
         if deadline is not None and time.monotonic() >= deadline:
             raise TimeoutError(f"the run goes on after {seconds:g} s")
         poll.poll(max(0, int(min(waits) * 1000) + 1) if waits else None)
+    if session.closing:
+        raise RequestError("this run was closed, it has no result")
 
 
 class _Handover:
