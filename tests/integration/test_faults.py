@@ -239,9 +239,9 @@ def test_sudden_death(victim: str, arguments: dict[str, Any], tmp_path: Path, mo
         line = process.stdout.readline() if process.stdout else ""
         assert line, process.communicate()
         keeper = json.loads(line)["keeper"]
+        wait_until(lambda: len(leaks.descendants(process.pid)) > 3 * PARALLEL, seconds(10), "every program has started")
         below = leaks.descendants(process.pid)
         launchers = [pid for pid in leaks.descendants(keeper) if parent_of(pid) == keeper]
-        assert len(below) > 3 * PARALLEL
         groups = {path for path in leaks.groups_of(below) if path not in leaks.groups_of({process.pid})}
         target = {"caller": process.pid, "keeper": keeper, "launcher": launchers[0]}[victim]
         os.kill(target, signal.SIGKILL)

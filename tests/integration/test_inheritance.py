@@ -15,7 +15,7 @@ import pytest
 
 from sandbox import Sandbox
 from tests.conftest import ROOT
-from tests.support.clock import limit, seconds
+from tests.support.clock import seconds
 
 pytestmark = pytest.mark.vm
 
@@ -90,7 +90,7 @@ def greedy(degraded: bool) -> Iterator[tuple[int, int]]:
             full.set()
 
     with Sandbox("default", allow_degraded=degraded) as box:
-        options: dict[str, Any] = {"stdin": reader, "on_stdout": on_stdout, "limits": {"wall": limit(15)}}
+        options: dict[str, Any] = {"stdin": reader, "on_stdout": on_stdout}
         handle = box.start(["python3", "-c", GREEDY], **options)
         driving = threading.Thread(target=handle.wait)
         driving.start()
