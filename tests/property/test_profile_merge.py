@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from sandbox import PolicyError, Profile
 from sandbox.model.limits import Limits
+from sandbox.model.policy import ArgCondition
 from sandbox.policy.diff import diff
 from sandbox.policy.resolve import LIMITS
 from sandbox.policy.seccomp import tables
-from sandbox.policy.seccomp.rules import decisions
+from sandbox.policy.seccomp.rules import Decision, decisions
 
 POLICIES = {name: Profile.load(name) for name in ("default", "strict", "compile")}
 GROUPS = sorted({rule.group for rule in POLICIES["default"].policy.seccomp.rules})
@@ -45,6 +46,11 @@ def test_an_accepted_override_is_nowhere_looser(name: str, changes: dict[str, An
             assert getattr(after.limits, field) <= getattr(before.limits, field)
 
 
+def refusals(decision: Decision) -> set[tuple[ArgCondition, ...]]:
+    """The conditions under which a call is refused. Their group may change: a denial of fork takes clone's rules over."""
+    return {rule.args for rule in decision.refined if rule.action not in ("allow", "log")}
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(GROUPS), unique=True), st.lists(st.sampled_from(sorted(tables.every_name())), max_size=5))
 def test_groups_taken_away_and_calls_denied_open_nothing(groups: list[str], denied: list[str]) -> None:
@@ -59,4 +65,4 @@ def test_groups_taken_away_and_calls_denied_open_nothing(groups: list[str], deni
             assert old is not None
             assert old.action in ("allow", "log")
             assert name not in denied
-            assert set(decision.refined) >= set(before[name].refined) or not before[name].refined
+            assert refusals(decision) >= refusals(before[name])
