@@ -28,6 +28,7 @@ class HostFacts:
         landlock_abi: 0 when Landlock is missing.
         newuidmap, newgidmap: absolute paths of the set-uid helpers, "" where they are missing.
         subuid, subgid: (start, count) ranges of the caller, from /etc/subuid and /etc/subgid.
+        cpus: the numbers of the CPUs that are online; empty where the kernel does not tell.
     """
 
     arch: str
@@ -38,6 +39,7 @@ class HostFacts:
     newgidmap: str
     subuid: tuple[tuple[int, int], ...]
     subgid: tuple[tuple[int, int], ...]
+    cpus: tuple[int, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -60,7 +62,22 @@ def gather() -> HostFacts:
         newgidmap=privileged_helper("newgidmap"),
         subuid=id_ranges("/etc/subuid", names),
         subgid=id_ranges("/etc/subgid", names),
+        cpus=online_cpus(),
     )
+
+
+def online_cpus(path: str = "/sys/devices/system/cpu/online") -> tuple[int, ...]:
+    """The CPUs in a list such as "0-3,8"; empty when it cannot be read."""
+    try:
+        text = Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ()
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if first.isdecimal() and (last or first).isdecimal():
+            numbers.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(numbers))
 
 
 def user_name(uid: int) -> str:

@@ -7,7 +7,7 @@ when the planner turns it into a `Plan`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
 from sandbox.model.limits import Limits
@@ -37,13 +37,13 @@ class Namespaces:
     time: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Mount:
-    """One host file or directory made visible inside.
+    """One host file or directory made visible inside: `Mount("/srv/data")`, `Mount("/srv/data", "/data", executable=False)`.
 
     Attributes:
         source: absolute host path.
-        target: absolute path inside.
+        target: absolute path inside; the same place as the source when it is not said.
         writable: False mounts it read-only, with everything mounted below it.
         executable: False adds noexec.
         requirement: "required" refuses the launch when the source is missing, "if_present" leaves the mount out.
@@ -51,11 +51,16 @@ class Mount:
     """
 
     source: str
-    target: str
-    writable: bool
-    executable: bool
-    requirement: Requirement
-    why: str
+    target: str = ""
+    _: KW_ONLY
+    writable: bool = False
+    executable: bool = True
+    requirement: Requirement = "required"
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.target:
+            object.__setattr__(self, "target", self.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +161,7 @@ class CgroupPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a part of the policy was said: a file and line, or "<override>"."""
+    """Where a part of the policy was said: a file and line, or "<override>" for what the caller said."""
 
     file: str
     line: int
@@ -164,7 +169,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Everything that is enforced on one run, host-independent and complete."""
+    """Everything that is enforced on one run, host-independent and complete.
+
+    `exceptions` are reasons by key; `origins` say where each key was said, a mount as "mounts[/target]".
+    """
 
     name: str
     description: str

@@ -7,15 +7,16 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from sandbox.model.errors import ProfileError, ResourceError
-from sandbox.policy import schema
+from sandbox.policy import mistakes, schema
+from sandbox.policy.lines import key_lines
 from sandbox.policy.locate import profiles_dir
 from sandbox.policy.schema import ProfileFile
 from sandbox.policy.seccomp.tables import nearest
@@ -23,8 +24,6 @@ from sandbox.policy.seccomp.tables import nearest
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 8
 ROOT = "base"
-_HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
-_KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_.-]+))\s*=""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,12 @@ def search_path() -> list[Path]:
     """Directories in which a profile name is looked up, first match wins."""
     configured = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return [Path(configured) / "sandbox" / "profiles", Path("/etc/sandbox/profiles"), profiles_dir()]
+
+
+def shadowed(name: str) -> bool:
+    """Whether a file of the caller or of the machine takes the place of a shipped profile."""
+    shipped = profiles_dir() / f"{name}.toml"
+    return shipped.is_file() and available().get(name) != shipped
 
 
 def available() -> dict[str, Path]:
@@ -77,16 +82,21 @@ def dict_chain(data: Mapping[str, Any], name: str = "dict") -> tuple[Layer, ...]
     return _chain(Layer(name, "<dict>", _validate(data, "<dict>", {}), {}), [])
 
 
+def sources(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Every file that the layers were made of: their own, and the OCI files that they name."""
+    named = [str(Path(layer.file).parent / layer.content.seccomp.oci) for layer in layers if layer.content.seccomp.oci]
+    return (*(layer.file for layer in layers), *named)
+
+
 def _chain(top: Layer, seen: list[str]) -> tuple[Layer, ...]:
     layers = [top]
     while True:
         current = layers[0]
         parent = current.content.extends
-        if parent is None:
-            if current.name == ROOT and Path(current.file).parent == profiles_dir():
-                return tuple(layers)
-            parent = ROOT
-        file = _locate(parent, current)
+        root = profiles_dir() / f"{ROOT}.toml"  # never a file of that name elsewhere
+        if parent is None and current.file == str(root):
+            return tuple(layers)
+        file = root if parent is None else _locate(parent, current)
         if str(file) in seen or len(layers) >= MAX_DEPTH:
             raise ProfileError(
                 f"the chain of extends is a loop or longer than {MAX_DEPTH}: {' → '.join([*seen, str(file)])}",
@@ -108,12 +118,34 @@ def _locate(name: str, asked_by: Layer | None) -> Path:
             path = Path(asked_by.file).parent / path
         return path.absolute()
     if re.fullmatch(schema.NAME, name):
-        for directory in search_path():
-            if os.path.isfile(directory / f"{name}.toml"):  # pathlib's raises for a home that is somebody else's
-                return directory / f"{name}.toml"
+        for directory in _searched_by(asked_by):
+            file = directory / f"{name}.toml"
+            own = asked_by is not None and _same(file, Path(asked_by.file))
+            if not own and os.path.isfile(file):  # pathlib's raises for a home that is somebody else's
+                return file
     known = list(available())
     hint = nearest(name, known) or f"known profiles: {', '.join(known)}"
     raise ProfileError(f"there is no profile {name!r}", hint=hint, **where)  # type: ignore[arg-type]
+
+
+def _searched_by(asked_by: Layer | None) -> list[Path]:
+    """Where a name in `extends` is looked up: in the asking file's own directory of the search path and in those after it.
+
+    So a shipped profile means the same whatever files a user has, and a file may extend the one whose name it took.
+    """
+    directories = search_path()
+    if asked_by is not None:
+        for index, directory in enumerate(directories):
+            if _same(Path(asked_by.file).parent, directory):
+                return directories[index:]
+    return directories
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> str:
@@ -154,71 +186,4 @@ def _validate(data: Mapping[str, Any], file: str, lines: Mapping[str, int]) -> P
     try:
         return ProfileFile.model_validate(data)
     except ValidationError as error:
-        problems = [_problem(item, file, lines) for item in error.errors(include_url=False)]
-    first = problems[0]
-    if len(problems) > 1:
-        first.hint = "; ".join(filter(None, [first.hint, f"{len(problems) - 1} more: " + " | ".join(map(str, problems[1:6]))]))
-    raise first
-
-
-def _problem(item: Any, file: str, lines: Mapping[str, int]) -> ProfileError:
-    steps = [step for step in item["loc"] if step != "[key]"]
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
-    message, hint = item["msg"].removeprefix("Value error, "), ""
-    if item["type"] == "extra_forbidden":
-        known = _keys_at(steps[:-1])
-        message = f"unknown key {steps[-1]!r}"
-        hint = nearest(str(steps[-1]), known) or (f"known keys: {', '.join(sorted(known))}" if known else "")
-    elif item["type"] == "literal_error":
-        expected = item["ctx"]["expected"]
-        words = re.findall(r"'([^']*)'", expected)
-        message = f"expected {expected}, not {item['input']!r}"
-        hint = nearest(str(item["input"]), words)
-    elif item["type"] != "value_error":
-        message = f"{message}, not {item['input']!r}"
-    return ProfileError(message, file=file, line=line_of(path, lines), path=path, hint=hint)
-
-
-def _keys_at(steps: list[Any]) -> set[str]:
-    """The keys that the schema knows at a place."""
-    model: type[BaseModel] = ProfileFile
-    for step in steps:
-        if isinstance(step, int):
-            continue
-        kind: Any = model.model_fields[step].annotation if step in model.model_fields else None
-        for candidate in (kind, *getattr(kind, "__args__", ())):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                model = candidate
-                break
-        else:
-            return set()
-    return set(model.model_fields)
-
-
-def key_lines(text: str) -> dict[str, int]:
-    """Path of each key → line, by the headers and assignments of a TOML text (good enough to point at the place)."""
-    lines: dict[str, int] = {}
-    prefix = ""
-    counts: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        header = _HEADER.match(line)
-        if header and not _KEY.match(line):
-            name = header[1].strip()
-            if line.lstrip().startswith("[["):
-                counts[name] = counts.get(name, -1) + 1
-                name = f"{name}[{counts[name]}]"
-            prefix = name + "."
-            lines.setdefault(name, number)
-        elif key := _KEY.match(line):
-            lines.setdefault(prefix + next(group for group in key.groups() if group is not None), number)
-    return lines
-
-
-def line_of(path: str, lines: Mapping[str, int]) -> int:
-    """The line of a path, or of the nearest thing above it; 0 when there is none."""
-    while path:
-        if path in lines:
-            return lines[path]
-        cut = max(path.rfind("."), path.rfind("["))
-        path = path[:cut] if cut > 0 else ""
-    return 0
+        raise mistakes.in_words(error.errors(include_url=False), file, lines) from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Sequence
 
 from sandbox.host.facts import HostFacts
 from sandbox.kernel.namespaces import (
@@ -17,28 +18,24 @@ from sandbox.kernel.namespaces import (
     CLONE_NEWUSER,
     CLONE_NEWUTS,
 )
+from sandbox.model.errors import UnsupportedHostError
 from sandbox.model.plan import Filters, Plan
 from sandbox.model.policy import Policy
-from sandbox.policy import idmaps, landlock, rootfs
+from sandbox.policy import capabilities, idmaps, landlock, rootfs
 from sandbox.policy.rootfs import HARD, NOEXEC, NOSYMFOLLOW
 
 _RUN_NAMESPACES = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET
 _MEMLOCK_BYTES = 64 * 1024
 _SIGNALS = 512
-_CAPABILITIES = (
-    "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service"
-    " net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace sys_pacct sys_admin"
-    " sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write audit_control setfcap mac_override"
-    " mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore"
-).split()
 
 
 def build_plan(policy: Policy, facts: HostFacts, filters: Filters) -> Plan:
     """The plan of `policy` on this host.
 
-    Raises ProfileError when a required source is missing or a target cannot be made, UnsupportedHostError when the
-    host lacks what the policy requires.
+    Raises ProfileError (RequestError for a mount that the caller granted) when a required source is missing or a target
+    cannot be made, UnsupportedHostError when the host lacks what the policy requires.
     """
+    _check_cpus(policy, facts)
     root = rootfs.build(policy)
     scratch = 0 if policy.scratch.executable else NOEXEC
     work = (0 if policy.work.executable else NOEXEC) | (0 if policy.work.follow_symlinks else NOSYMFOLLOW)
@@ -60,7 +57,7 @@ def build_plan(policy: Policy, facts: HostFacts, filters: Filters) -> Plan:
         clone_flags=_RUN_NAMESPACES,
         time_namespace=policy.namespaces.time,
         loopback_up=policy.network == "loopback",
-        capabilities=tuple(capability_number(name) for name in policy.capabilities),
+        capabilities=tuple(capabilities.number(name) for name in policy.capabilities),
         filters=filters,
         landlock=landlock.ruleset(policy, root, facts),
         rlimits=_rlimits(policy),
@@ -75,9 +72,27 @@ def _sources(policy: Policy, root: rootfs.Root) -> list[tuple[str, bool]]:
     return [*sources, (policy.rootfs.source, True)] if root.overlay else sources
 
 
-def capability_number(name: str) -> int:
-    """The number of a capability ("CAP_KILL" or "kill"). Raises ValueError for an unknown one."""
-    return _CAPABILITIES.index(name.lower().removeprefix("cap_"))
+def _check_cpus(policy: Policy, facts: HostFacts) -> None:
+    missing = sorted(set(policy.cgroup.cpus) - set(facts.cpus))
+    if missing and facts.cpus:
+        origin = policy.origins.get("cgroup.cpus")
+        said = f" ({origin.file}:{origin.line})" if origin is not None and origin.line else ""
+        raise UnsupportedHostError(
+            "cgroup.cpus",
+            f"the profile{said} asks for CPU {', '.join(map(str, missing))}, this host has {cpu_text(facts.cpus)}",
+            "name CPUs of this host in cgroup.cpus, or none",
+        )
+
+
+def cpu_text(numbers: Sequence[int]) -> str:
+    """Numbers of CPUs as the kernel writes them: "0-3,8"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _rlimits(policy: Policy) -> tuple[tuple[int, int, int], ...]:

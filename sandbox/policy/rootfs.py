@@ -14,9 +14,12 @@ from sandbox.kernel import mounts
 from sandbox.launcher.overlay import LOWER, MERGED, POINTS
 from sandbox.launcher.scratch import OVERLAY_STAGE
 from sandbox.model import plan as plans
-from sandbox.model.errors import ProfileError
+from sandbox.model.errors import ProfileError, RequestError
 from sandbox.model.plan import MountOp
 from sandbox.model.policy import Mount, Policy
+from sandbox.policy.origins import wrong_at
+from sandbox.policy.paths import within
+from sandbox.policy.places import overlap
 
 HARD = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
 NOEXEC = mounts.ATTR_NOEXEC
@@ -66,13 +69,17 @@ class Root:
 
 
 def build(policy: Policy) -> Root:
-    """The operations for `policy`. Raises ProfileError for a source or target that cannot be used."""
+    """The operations for `policy`.
+
+    Raises ProfileError for a source or target that cannot be used, RequestError when the caller granted the mount.
+    """
     root = Root(overlay=policy.rootfs.kind == "directory" and policy.rootfs.writable)
     wanted = list(policy.mounts)
     links: list[tuple[str, str]] = []
     entries: list[Mount] = []
-    if policy.rootfs.kind == "directory" and not root.overlay:
-        entries = _entries_of(policy.rootfs.source, policy, links)
+    if policy.rootfs.kind == "directory":
+        found = _entries_of(policy.rootfs.source, policy, [] if root.overlay else links)
+        entries = [] if root.overlay else found
     for mount in sorted(entries + wanted, key=lambda item: item.target.count("/")):
         _add(mount, policy, root, links, foreign=mount in entries)
     root.places.sort(key=lambda place: place.target)
@@ -82,7 +89,7 @@ def build(policy: Policy) -> Root:
         operations.append(MountOp(kind=plans.SYMLINK, target=os.fsencode(target), data=os.fsencode(text)))
     binds: list[MountOp] = []
     for place in root.places:
-        _mount_point(place, root, operations)
+        _mount_point(place, policy, root, operations)
         attrs = HARD | (0 if place.writable else _RDONLY) | (0 if place.executable else NOEXEC)
         binds.append(_bind(place.source, place.target, attrs, is_dir=place.is_directory, foreign=place.foreign))
     if root.overlay:
@@ -112,25 +119,30 @@ def _add(mount: Mount, policy: Policy, root: Root, links: list[tuple[str, str]],
     except OSError as error:
         if mount.requirement == "if_present":
             return
-        raise ProfileError(
-            f"the source {mount.source!r} cannot be mounted: {os.strerror(error.errno or 0)}",
-            path="mounts",
-            hint='create it, or set requirement = "if_present"',
-        ) from None
+        message = f"the source {mount.source!r} cannot be mounted: {os.strerror(error.errno or 0)}"
+        raise _wrong(policy, mount.target, message, 'create it, or set requirement = "if_present"') from None
     if os.path.islink(mount.source) and mount.requirement == "if_present" and mount.source == mount.target:
         links.append((mount.target, os.readlink(mount.source)))
         return
-    for private in (policy.work.path, *(["/tmp"] if policy.scratch.tmp else []), "/dev", "/proc"):
-        if mount.target == private or mount.target.startswith(private + "/"):
-            raise ProfileError(
-                f"the mount target {mount.target!r} lies in {private!r}, which every run makes anew",
-                path="mounts",
-                hint="choose a target of its own, such as /data, or pass the file with files=",
-            )
+    hint = "choose a target of its own, such as /data, or pass the file with files="
+    clash = overlap(policy, mount.target)
+    if clash:
+        raise _wrong(policy, mount.target, clash, hint)
+    for private in (*(["/tmp"] if policy.scratch.tmp else []), "/dev", "/proc"):
+        if within(mount.target, private):
+            message = f"the mount target {mount.target!r} lies in {private!r}, which every run makes anew"
+            raise _wrong(policy, mount.target, message, hint)
     if not stat.S_ISDIR(found.st_mode) and not stat.S_ISREG(found.st_mode):
-        raise ProfileError(f"the source {mount.source!r} is neither a file nor a directory", path="mounts")
+        raise _wrong(policy, mount.target, f"the source {mount.source!r} is neither a file nor a directory")
     is_directory = stat.S_ISDIR(found.st_mode)
     root.places.append(Place(mount.target, mount.source, is_directory, mount.writable, mount.executable, foreign))
+
+
+def _wrong(policy: Policy, target: str, message: str, hint: str = "") -> ProfileError | RequestError:
+    """The error at the place that said the mount; an entry of a root directory was said by rootfs.source."""
+    key = f"mounts[{target}]"
+    entry = key not in policy.origins and policy.rootfs.kind == "directory"
+    return wrong_at(policy, "rootfs.source" if entry else key, message, hint)
 
 
 def _entries_of(source: str, policy: Policy, links: list[tuple[str, str]]) -> list[Mount]:
@@ -142,7 +154,8 @@ def _entries_of(source: str, policy: Policy, links: list[tuple[str, str]]) -> li
     try:
         entries = sorted(os.scandir(source), key=lambda entry: entry.name)
     except OSError as error:
-        raise ProfileError(f"the root {source!r} cannot be read: {error.strerror}", path="rootfs.source") from None
+        message = f"the root {source!r} cannot be read: {error.strerror}"
+        raise wrong_at(policy, "rootfs.source", message, "name a directory that the caller can read") from None
     ours = _OURS | {policy.work.path.strip("/").split("/")[0]}
     out = []
     for entry in entries:
@@ -154,16 +167,7 @@ def _entries_of(source: str, policy: Policy, links: list[tuple[str, str]]) -> li
             continue
         if not entry.is_dir(follow_symlinks=False) and not entry.is_file(follow_symlinks=False):
             continue  # a fifo, a socket, a device: nothing that a root needs at its top
-        out.append(
-            Mount(
-                source=entry.path,
-                target=target,
-                writable=False,
-                executable=True,
-                requirement="required",
-                why="entry of the root directory",
-            )
-        )
+        out.append(Mount(entry.path, target, why="entry of the root directory"))
     return out
 
 
@@ -229,7 +233,7 @@ def _devices(policy: Policy) -> list[MountOp]:
     operations = []
     for name in policy.devices:
         if name not in DEVICES:
-            raise ProfileError(f"the device {name!r} is not offered", path="devices", hint=f"one of {', '.join(sorted(DEVICES))}")
+            raise wrong_at(policy, "dev.devices", f"the device {name!r} is not offered", f"one of {', '.join(sorted(DEVICES))}")
         major, minor = DEVICES[name]
         path = os.fsencode(f"/dev/{name}")
         operations.append(MountOp(kind=plans.MKFILE, target=path, mode=0o666))
@@ -255,7 +259,7 @@ def _parents(target: str, root: Root, operations: list[MountOp]) -> None:
         _directory(path, root, operations)
 
 
-def _mount_point(place: Place, root: Root, operations: list[MountOp]) -> None:
+def _mount_point(place: Place, policy: Policy, root: Root, operations: list[MountOp]) -> None:
     """Make the mount point, or check that it exists when it lies in another place."""
     parent = root.place_of(os.path.dirname(place.target))
     if parent is not None and parent is not place:
@@ -263,11 +267,11 @@ def _mount_point(place: Place, root: Root, operations: list[MountOp]) -> None:
         exists = os.path.isdir(inside) if place.is_directory else os.path.isfile(inside)
         straight = os.path.realpath(parent.source) + place.target[len(parent.target) :]
         if not exists or os.path.realpath(inside) != straight:
-            raise ProfileError(
-                f"the mount target {place.target!r} lies in the mount {parent.target!r} and does not exist there, or is a link",
-                path="mounts",
-                hint="create it on the host, or choose a target outside of other mounts",
+            message = (
+                f"the mount target {place.target!r} lies in the mount {parent.target!r} and does not exist there, or is a link"
             )
+            hint = "create it on the host, or choose a target outside of other mounts"
+            raise _wrong(policy, place.target, message, hint)
         return
     _parents(place.target, root, operations)
     if place.is_directory:

@@ -6,13 +6,17 @@ Values keep the form of the file (lists, numbers, text with units already turned
 
 from __future__ import annotations
 
+import functools
+import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from sandbox.policy import units
+from sandbox.policy import paths, units
 
 NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _Size = Annotated[int, BeforeValidator(units.size)]
 _Duration = Annotated[int, BeforeValidator(units.duration)]
 _Count = Annotated[int, BeforeValidator(units.count)]
@@ -20,15 +24,38 @@ _Cpus = Annotated[int, BeforeValidator(units.cpus)]
 
 
 def _absolute(value: object) -> object:
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+    if not isinstance(value, str) or not value.startswith("/"):
         raise ValueError(f"expected an absolute path, not {value!r}")
-    parts = value.split("/")[1:]
-    if value != "/" and any(part in ("", ".", "..") for part in parts):
+    if not paths.is_clean(value):
         raise ValueError(f"expected a clean absolute path without '.', '..' and double slashes, not {value!r}")
     return value
 
 
+def _variable(value: object) -> object:
+    if not isinstance(value, str) or not _VARIABLE.fullmatch(value):
+        raise ValueError(f"expected the name of a variable (letters, digits, '_'), not {value!r}")
+    return value
+
+
+def _always(value: object) -> object:
+    if value is not True:
+        raise ValueError("is new for every run and cannot be shared: say true, or leave the key out")
+    return value
+
+
+def _number(first: int, last: int, form: str = "d") -> Callable[[object], object]:
+    def check(value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, int) or not first <= value <= last:
+            raise ValueError(f"expected a whole number from {first:{form}} to {last:{form}}, not {value!r}")
+        return value
+
+    return check
+
+
 _Path = Annotated[str, BeforeValidator(_absolute)]
+_Variable = Annotated[str, BeforeValidator(_variable)]
+_Always = Annotated[Literal[True], BeforeValidator(_always)]
+_Id = Annotated[int, BeforeValidator(_number(1, units.MAX_ID))]
 
 
 class _Section(BaseModel):
@@ -38,22 +65,22 @@ class _Section(BaseModel):
 class IdentitySection(_Section):
     """Who the payload is."""
 
-    uid: Annotated[int, Field(ge=1, le=65533)] | None = None
-    gid: Annotated[int, Field(ge=1, le=65533)] | None = None
-    hostname: Annotated[str, Field(pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?$")] | None = None
+    uid: _Id | None = None
+    gid: _Id | None = None
+    hostname: Annotated[str, BeforeValidator(units.host_name)] | None = None
     id_map: Literal["auto", "single", "ranges"] | None = None
 
 
 class NamespacesSection(_Section):
     """User, mount, pid, net, ipc, uts and cgroup are always new, and may be said so; only time is a choice."""
 
-    user: Literal[True] | None = None
-    mount: Literal[True] | None = None
-    pid: Literal[True] | None = None
-    net: Literal[True] | None = None
-    ipc: Literal[True] | None = None
-    uts: Literal[True] | None = None
-    cgroup: Literal[True] | None = None
+    user: _Always | None = None
+    mount: _Always | None = None
+    pid: _Always | None = None
+    net: _Always | None = None
+    ipc: _Always | None = None
+    uts: _Always | None = None
+    cgroup: _Always | None = None
     time: bool | None = None
 
 
@@ -110,7 +137,7 @@ class PathsSection(_Section):
 class CapabilitiesSection(_Section):
     """Capabilities that the payload keeps, inside its own user namespace."""
 
-    keep: list[Annotated[str, Field(pattern=r"^CAP_[A-Z_]+$")]] | None = None
+    keep: list[str] | None = None
 
 
 class SeccompSection(_Section):
@@ -153,7 +180,7 @@ class CgroupSection(_Section):
     """Control groups."""
 
     requirement: Literal["required", "best_effort"] | None = None
-    cpus: list[Annotated[int, Field(ge=0, le=4095)]] | None = None
+    cpus: list[Annotated[int, BeforeValidator(_number(0, 4095))]] | None = None
     io_per_second: _Size | None = None
 
 
@@ -166,15 +193,15 @@ class NetworkSection(_Section):
 class EnvironmentSection(_Section):
     """`set` gives values, `inherit` names what is copied from the caller."""
 
-    set: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] | None = None
-    inherit: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]] | None = None
+    set: dict[_Variable, str] | None = None
+    inherit: list[_Variable] | None = None
 
 
 class ProcessSection(_Section):
     """The payload's start."""
 
     cwd: _Path | None = None
-    umask: Annotated[int, Field(ge=0, le=0o777)] | None = None
+    umask: Annotated[int, BeforeValidator(_number(0, 0o777, "#o"))] | None = None
 
 
 class ProfileFile(_Section):
@@ -199,3 +226,14 @@ class ProfileFile(_Section):
     environment: EnvironmentSection = EnvironmentSection()
     process: ProcessSection = ProcessSection()
     why: dict[str, str] = {}
+
+
+@functools.cache
+def every_key() -> tuple[str, ...]:
+    """The keys of all sections, such as "limits.memory"."""
+    found = []
+    for section, field in ProfileFile.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += [f"{section}.{name}" for name in kind.model_fields]
+    return tuple(found)

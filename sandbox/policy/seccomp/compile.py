@@ -18,18 +18,12 @@ from sandbox.policy.seccomp import rules, tables
 from sandbox.policy.seccomp.stages import CONTINUE, SKIP, Refinements, Stage, link
 
 _LOW_32_BITS = 0xFFFFFFFF
-# What the launcher's last steps need after the filter is on: exec, and the report of a failed one.
-NEEDED = ("execve", "write", "exit_group", "brk", "mmap", "munmap")
 
 
 @functools.lru_cache(maxsize=64)
 def compile_policy(policy: SeccompPolicy, arch: str) -> Filters:
     """The programs of `policy` for "x86_64" or "aarch64". Raises ProfileError, UnsupportedHostError."""
-    if arch not in tables.ARCHITECTURES:
-        raise UnsupportedHostError("seccomp", f"there are no system call tables for {arch!r}", "use x86_64 or aarch64")
-    known = tables.numbers(arch)
-    decided = {known[name]: decision for name, decision in rules.decisions(policy).items() if name in known}
-    _check_usable(decided, known)
+    decided = _decided(policy, arch)
     library = _library()
     reported = {number: decision for number, decision in decided.items() if _reports(decision)}
     return Filters(
@@ -40,11 +34,31 @@ def compile_policy(policy: SeccompPolicy, arch: str) -> Filters:
     )
 
 
+def compile_alone(policy: SeccompPolicy, arch: str) -> bytes:
+    """One program for a loader without a listener: it decides all by itself. Raises as `compile_policy` does.
+
+    A call that would be reported is answered with EPERM, and one that ends the sandbox kills its process.
+    """
+    return link(_main_stages(_library(), arch, policy, _decided(policy, arch), alone=True))
+
+
+def _decided(policy: SeccompPolicy, arch: str) -> Mapping[int, rules.Decision]:
+    """The decision for every number of the architecture."""
+    if arch not in tables.ARCHITECTURES:
+        raise UnsupportedHostError("seccomp", f"there are no system call tables for {arch!r}", "use x86_64 or aarch64")
+    known = tables.numbers(arch)
+    table = rules.decisions(policy)
+    _check_usable(table)
+    return {known[name]: decision for name, decision in table.items() if name in known}
+
+
 def _reports(decision: rules.Decision) -> list[SeccompRule]:
     return [rule for rule in (decision.base, *decision.refined) if rule is not None and rule.action in rules.REPORTS]
 
 
-def _main_stages(library: Any, arch: str, policy: SeccompPolicy, decided: Mapping[int, rules.Decision]) -> list[Stage]:
+def _main_stages(
+    library: Any, arch: str, policy: SeccompPolicy, decided: Mapping[int, rules.Decision], *, alone: bool = False
+) -> list[Stage]:
     families, no_family = Stage(library, arch, CONTINUE), Stage(library, arch, CONTINUE)
     default = library.ERRNO(policy.default_errno)
     refinements, base = Refinements(library, arch), Stage(library, arch, default)
@@ -54,15 +68,17 @@ def _main_stages(library: Any, arch: str, policy: SeccompPolicy, decided: Mappin
                 families.add(SKIP, number, (_low_32_bits(0, tables.FAMILIES[name]),))
             no_family.add(library.ERRNO(errno.EAFNOSUPPORT), number)
         for rule in decision.refined:
-            refinements.add(_main_action(library, rule), number, rule)
-        if decision.base is not None and _main_action(library, decision.base) != default:
-            base.add(_main_action(library, decision.base), number)
+            refinements.add(_main_action(library, rule, alone=alone), number, rule)
+        if decision.base is not None and _main_action(library, decision.base, alone=alone) != default:
+            base.add(_main_action(library, decision.base, alone=alone), number)
     return [families, no_family, *refinements.stages(), base]
 
 
-def _main_action(library: Any, rule: SeccompRule) -> int:
-    """What is reported passes: the other program has it."""
-    action: int = library.ERRNO(rule.errno) if rule.action == "errno" else library.LOG if rule.action == "log" else library.ALLOW
+def _main_action(library: Any, rule: SeccompRule, *, alone: bool) -> int:
+    """What is reported passes: the other program has it. Without another program it is refused here."""
+    refusals = {"notify": library.ERRNO(errno.EPERM), "kill": library.KILL_PROCESS} if alone else {}
+    actions = {"errno": library.ERRNO(rule.errno), "log": library.LOG, **refusals}
+    action: int = actions.get(rule.action, library.ALLOW)
     return action
 
 
@@ -84,15 +100,13 @@ def _low_32_bits(index: int, value: int) -> ArgCondition:
     return ArgCondition(index=index, op="masked_eq", value=value, mask=_LOW_32_BITS)
 
 
-def _check_usable(decided: Mapping[int, rules.Decision], known: Mapping[str, int]) -> None:
-    for name in NEEDED:
-        decision = decided.get(known[name])
-        if decision is None or decision.base is None or decision.base.action not in rules.ADMISSIONS:
-            raise ProfileError(
-                f"the filter does not allow {name!r}, without which nothing can be executed",
-                path="seccomp.groups",
-                hint='add the group "start"',
-            )
+def _check_usable(table: Mapping[str, rules.Decision]) -> None:
+    for name in rules.refused_of_needed(table):
+        raise ProfileError(
+            f"the filter does not allow {name!r}, without which nothing can be executed",
+            path="seccomp.groups",
+            hint='add the group "start"',
+        )
 
 
 def _library() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, get_args
 
 from sandbox.model.errors import ProfileError
 from sandbox.model.policy import Action, ArgCondition, SeccompRule
+from sandbox.policy.lines import key_lines, line_of
 from sandbox.policy.locate import profiles_dir
 from sandbox.policy.seccomp import tables
 
@@ -20,7 +20,6 @@ OPERATORS = ("eq", "ne", "lt", "le", "gt", "ge", "masked_eq")
 _GROUP_KEYS = {"name", "why", "rules"}
 _RULE_KEYS = {"syscalls", "action", "errno", "args", "why"}
 _ARG_KEYS = {"index", "op", "value", "mask"}
-_KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")
 
 _Wrong = Callable[[str, str, str], ProfileError]
 
@@ -48,10 +47,10 @@ def _read(file: Path) -> Group:
         data = tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise ProfileError(f"cannot be read: {error}", file=str(file)) from None
-    lines = _lines(text)
+    lines = key_lines(text)
 
     def wrong(message: str, path: str, hint: str = "") -> ProfileError:
-        return ProfileError(message, file=str(file), line=lines.get(path, 0), path=path, hint=hint)
+        return ProfileError(message, file=str(file), line=line_of(path, lines), path=path, hint=hint)
 
     for key in sorted(set(data) - _GROUP_KEYS):
         raise wrong("unknown key", key, tables.nearest(key, _GROUP_KEYS))
@@ -67,20 +66,6 @@ def _read(file: Path) -> Group:
     return Group(data["name"], data["why"], tuple(parsed))
 
 
-def _lines(text: str) -> Mapping[str, int]:
-    """Line numbers, from 1, of the keys of a group file: "name", "rules[2]", "rules[2].action"."""
-    found: dict[str, int] = {}
-    prefix, count = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() == "[[rules]]":
-            found.setdefault("rules", number)
-            found[f"rules[{count}]"] = number
-            prefix, count = f"rules[{count}].", count + 1
-        elif key := _KEY.match(line):
-            found.setdefault(prefix + key[1], number)
-    return found
-
-
 def parse_rule(rule: Mapping[str, Any], group: str, file: str, path: str, lines: Mapping[str, int] | None = None) -> SeccompRule:
     """One rule of a group or profile. `lines` are line numbers by path.
 
@@ -88,9 +73,8 @@ def parse_rule(rule: Mapping[str, Any], group: str, file: str, path: str, lines:
     """
 
     def wrong(message: str, key: str, hint: str = "") -> ProfileError:
-        known = lines or {}
         place = f"{path}.{key}"
-        return ProfileError(message, file=file, line=known.get(place, known.get(path, 0)), path=place, hint=hint)
+        return ProfileError(message, file=file, line=line_of(place, lines or {}), path=place, hint=hint)
 
     for key in sorted(set(rule) - _RULE_KEYS):
         raise wrong("unknown key", key, tables.nearest(key, _RULE_KEYS))

@@ -13,17 +13,23 @@ call. Within a layer the order of rules does not matter. For one call the first 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sandbox.model.errors import ProfileError
-from sandbox.model.policy import SeccompPolicy, SeccompRule
+from sandbox.model.policy import ArgCondition, SeccompPolicy, SeccompRule
 
 SOCKET_CALLS = ("socket", "socketpair")
 REFUSALS = ("errno",)
 REPORTS = ("notify", "kill")
 ADMISSIONS = ("log", "allow")
 ORDER = (*REFUSALS, *REPORTS, *ADMISSIONS)
+_COMPARE: Mapping[str, Callable[[int, int], object]] = {
+    name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
+}
+# What the launcher's last steps need after the filter is on: exec, and the report of a failed one.
+NEEDED = ("execve", "write", "exit_group", "brk", "mmap", "munmap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +48,56 @@ class Decision:
 
 def decisions(policy: SeccompPolicy) -> Mapping[str, Decision]:
     """The decision for every named system call, by name. Raises ProfileError for rules that contradict each other."""
+    return {name: _decide(name, rules) for name, rules in sorted(_last_layers(policy.rules).items())}
+
+
+def holds(condition: ArgCondition, args: Sequence[int]) -> bool:
+    """Whether a condition is true for six unsigned 64-bit arguments."""
+    given, value = args[condition.index], condition.value
+    if condition.op == "masked_eq":
+        return given & condition.mask == value
+    return bool(_COMPARE[condition.op](given, value))
+
+
+def contradiction(rules: Sequence[SeccompRule]) -> tuple[str, str, str] | None:
+    """(system call, message, hint) of the first contradiction among rules; None when there is none."""
+    for name, found in sorted(_last_layers(rules).items()):
+        words = _clash(name, found)
+        if words is not None:
+            return name, *words
+    return None
+
+
+def refused_of_needed(decided: Mapping[str, Decision]) -> list[str]:
+    """Those of NEEDED that are not allowed whatever their arguments."""
+    bases = {name: decided[name].base for name in NEEDED if name in decided}
+    return [name for name in NEEDED if (base := bases.get(name)) is None or base.action not in ADMISSIONS]
+
+
+def _last_layers(rules: Sequence[SeccompRule]) -> Mapping[str, list[SeccompRule]]:
+    """System call → the rules of the last layer that says something about it."""
     layers: dict[str, list[SeccompRule]] = {}
-    for rule in policy.rules:
+    for rule in rules:
         for name in rule.syscalls:
             known = layers.setdefault(name, [])
             if known and known[-1].group != rule.group:
                 known.clear()
             known.append(rule)
-    return {name: _decide(name, rules) for name, rules in sorted(layers.items())}
+    return layers
+
+
+def _clash(name: str, rules: list[SeccompRule]) -> tuple[str, str] | None:
+    if len({(rule.action, rule.errno) for rule in rules if not rule.args}) > 1:
+        return f"two rules without conditions say different things about {name!r}", "keep one of them"
+    if len({rule.action for rule in rules if rule.action in REPORTS}) > 1:
+        return f"{name!r} is both notified and killed on", "one system call can have only one of the two"
+    return None
 
 
 def _decide(name: str, rules: list[SeccompRule]) -> Decision:
+    clash = _clash(name, rules)
+    if clash is not None:
+        raise ProfileError(clash[0], path="seccomp.rules", hint=clash[1])
     plain = [rule for rule in rules if not rule.args]
-    if len({(rule.action, rule.errno) for rule in plain}) > 1:
-        raise ProfileError(
-            f"two rules without conditions say different things about {name!r}", path="seccomp.rules", hint="keep one of them"
-        )
-    if len({rule.action for rule in rules if rule.action in REPORTS}) > 1:
-        raise ProfileError(
-            f"{name!r} is both notified and killed on", path="seccomp.rules", hint="one system call can have only one of the two"
-        )
     refined = sorted((rule for rule in rules if rule.args), key=lambda rule: (ORDER.index(rule.action), rule.errno))
     return Decision(name, plain[-1] if plain else None, tuple(refined))

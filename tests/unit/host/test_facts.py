@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.host import facts
-from sandbox.host.facts import HostFacts, gather, id_ranges, privileged_helper, user_name
+from sandbox.host.facts import HostFacts, gather, id_ranges, online_cpus, privileged_helper, user_name
 
 
 def test_ranges_of_a_user_by_name_or_id_largest_first(tmp_path: Path):
@@ -76,6 +76,17 @@ def test_facts_are_gathered_once_and_quickly():
     assert time.perf_counter() - start < 0.5
     assert gather() is first
     assert (first.uid, first.gid, first.arch) == (os.getuid(), os.getgid(), os.uname().machine)
+
+
+@pytest.mark.parametrize(("text", "numbers"), [("0-3,8\n", (0, 1, 2, 3, 8)), ("0\n", (0,)), ("", ()), ("none", ()), ("é", ())])
+def test_the_list_of_cpus(tmp_path, text, numbers):
+    (tmp_path / "online").write_text(text, encoding="utf-8")
+    assert online_cpus(str(tmp_path / "online")) == numbers
+    assert online_cpus(str(tmp_path / "missing")) == ()
+
+
+def test_this_process_runs_on_a_cpu_that_is_online():
+    assert os.sched_getaffinity(0) <= set(gather().cpus)
 
 
 def test_the_fingerprint_tells_hosts_apart():

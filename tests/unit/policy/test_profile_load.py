@@ -44,9 +44,9 @@ def test_all_shipped_profiles_can_be_named() -> None:
         ("[limits]\ncpu_quota = inf", "limits.cpu_quota", 2, ("number of CPUs",)),
         ('[network]\nmode = "host"', "network.mode", 2, ("expected 'none' or 'loopback'",)),
         ('[network]\nmode = "loopbak"', "network.mode", 2, ("did you mean 'loopback'",)),
-        ("[identity]\nuid = 0", "identity.uid", 2, ("greater than or equal to 1",)),
-        ('[identity]\nuid = "1000"', "identity.uid", 2, ("valid integer",)),
-        ("[namespaces]\nnet = false", "namespaces.net", 2, ("expected True",)),
+        ("[identity]\nuid = 0", "identity.uid", 2, ("from 1 to 65533, not 0",)),
+        ('[identity]\nuid = "1000"', "identity.uid", 2, ("whole number", "'1000'")),
+        ("[namespaces]\nnet = false", "namespaces.net", 2, ("cannot be shared", "say true")),
         ('extends = "defualt"', "extends", 1, ("did you mean 'default'",)),
         ('[seccomp]\ngroups = ["fils"]', "seccomp.groups", 2, ("did you mean 'files'",)),
         ('[seccomp]\nsocket_families = ["AF_INTE"]', "seccomp.socket_families", 2, ("did you mean",)),
@@ -60,6 +60,28 @@ def test_all_shipped_profiles_can_be_named() -> None:
         ('[work]\npath = "/proc/x"', "work.path", 2, ("made anew",)),
         ('[limits]\nidle = "1h"', "limits.idle", 2, ("could never be hit",)),
         ('[paths]\nmasked = ["/proc/../etc"]', "paths.masked[0]", 2, ("clean absolute path",)),
+        ('[mounts]\nsource = "/a"', "mounts", 1, ("expected a list of tables, not a table", "write [[mounts]]")),
+        ('[seccomp.rules]\nwhy = "x"', "seccomp.rules", 1, ("write [[seccomp.rules]]",)),
+        ('mounts = ["/a"]', "mounts[0]", 1, ("expected a table, not '/a'", "write [[mounts]]")),
+        ('[[limits]]\ncpu = "1s"', "limits", 1, ("expected a table, not a list", "write [limits]")),
+        ("limits = 5", "limits", 1, ("expected a table, not 5",)),
+        ('[[mounts]]\ntarget = "/a"', "mounts[0].source", 1, ("must be said",)),
+        ('[work]\nexecutable = "yes"', "work.executable", 2, ("expected true or false, not 'yes'",)),
+        ("[scratch]\ntmp = 1", "scratch.tmp", 2, ("expected true or false, not 1",)),
+        ("[work]\npath = true", "work.path", 2, ("expected an absolute path",)),
+        ("description = true", "description", 1, ("expected a text in quotes, not true",)),
+        ('[paths]\nmasked = "/x"', "paths.masked", 2, ("expected a list in brackets, not '/x'",)),
+        ("[environment]\nset = 3", "environment.set", 2, ("expected a table, not 3",)),
+        ('[environment.set]\n"1A" = "x"', "environment.set.1A", 2, ("name of a variable",)),
+        ('[identity]\nhostname = "a b"', "identity.hostname", 2, ("expected a host name",)),
+        ('[process]\numask = "077"', "process.umask", 2, ("from 0o0 to 0o777",)),
+        ("[cgroup]\ncpus = [-1]", "cgroup.cpus[0]", 2, ("whole number from 0",)),
+        (
+            '[capabilities]\nkeep = ["CAP_KILL", "CAP_SYSADMIN"]',
+            "capabilities.keep",
+            2,
+            ("'CAP_SYSADMIN'", "did you mean 'CAP_SYS_ADMIN'"),
+        ),
     ],
 )
 def test_each_mistake_names_its_place_and_what_was_expected(text: str, path: str, line: int, words: tuple[str, ...]) -> None:
@@ -234,7 +256,7 @@ def test_lint_finds_what_is_weaker_without_a_reason(tmp_path: Path) -> None:
     )
     findings = lint(str(file))
     errors = {item.path for item in findings if item.severity == "error"}
-    assert {"limits.memory", "seccomp.socket_families", "seccomp.groups"} <= errors
+    assert {"limits.memory", "seccomp.socket_families", "seccomp.rules"} <= errors
     assert any(item.path.startswith("mounts") for item in findings)
     assert all(item.fix for item in findings)
 

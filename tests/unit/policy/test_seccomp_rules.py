@@ -18,9 +18,10 @@ from sandbox.policy.load import load_chain
 from sandbox.policy.locate import profiles_dir
 from sandbox.policy.resolve import resolve
 from sandbox.policy.seccomp import golden, simulate, tables
-from sandbox.policy.seccomp.compile import NEEDED, compile_policy
+from sandbox.policy.seccomp.compile import compile_policy
 from sandbox.policy.seccomp.groups import load_groups
 from sandbox.policy.seccomp.listing import listing
+from sandbox.policy.seccomp.rules import NEEDED
 from sandbox.policy.seccomp.simulate import Verdict, verdict
 
 HEADERS = [f"/usr/include/{os.uname().machine}-linux-gnu/asm/unistd_64.h", "/usr/include/asm/unistd_64.h"]
@@ -141,7 +142,7 @@ GROUP = 'name = "g"\nwhy = "because"\n\n[[rules]]\nsyscalls = ["read"]\naction =
         ('action = "allow"', 'action = "errno"\nerrno = 0', 7, "rules[0].errno", "unknown errno 0"),
         ('action = "allow"', 'action = "allow"\nerrno = "EPERM"', 7, "rules[0].errno", "goes only with"),
         ('action = "allow"\nwhy = "because"', 'action = "allow"', 4, "rules[0].why", "every rule says why"),
-        ("[[rules]]", "[[ruls]]", 0, "ruls", "unknown key; did you mean 'rules'?"),
+        ("[[rules]]", "[[ruls]]", 4, "ruls", "unknown key; did you mean 'rules'?"),
         ('name = "g"', 'name = "h"', 1, "name", "the group is called 'h', its file 'g'"),
         ('why = "because"\n\n', 'why = " "\n\n', 2, "why", "must be a text"),
         ('name = "g"', "name = 3", 1, "name", "must be a text"),
