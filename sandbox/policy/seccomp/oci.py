@@ -36,6 +36,14 @@ _ACTIONS: Mapping[str, Action] = {
 }
 _OPERATORS = {f"SCMP_CMP_{name.upper()}": name for name in ("eq", "ne", "lt", "le", "gt", "ge", "masked_eq")}
 _ARCH_WORDS = {"x86_64": {"amd64", "x86_64", "SCMP_ARCH_X86_64"}, "aarch64": {"arm64", "aarch64", "SCMP_ARCH_AARCH64"}}
+# Every key of the OCI runtime specification and of moby's profiles, by the kind of object.
+_KEYS = {
+    "profile": "defaultAction defaultErrnoRet architectures archMap flags listenerPath listenerMetadata syscalls",
+    "archMap": "architecture subArchitectures",
+    "entry": "names name action errnoRet args comment includes excludes",
+    "condition": "index value valueTwo op",
+    "filter": "caps arches minKernel",
+}
 _OLDEST_KERNEL = (6, 1)  # that is supported; a filter must not depend on where it was made
 _GROUP = "oci"
 
@@ -58,6 +66,7 @@ def import_oci(
     """
     reader = _Reader(source)
     profile = reader.profile(data)
+    reader.keys(profile)
     kept = frozenset(f"CAP_{name.upper().removeprefix('CAP_')}" for name in capabilities)
     facts = _Facts(frozenset(_ARCH_WORDS.get(arch or os.uname().machine, {arch or ""})), kept)
     action, number = reader.action(profile, "defaultAction", "defaultErrnoRet", "")
@@ -114,6 +123,33 @@ class _Reader:
             raise self.wrong("defaultAction", "is missing: this is no seccomp profile")
         return found
 
+    def keys(self, profile: Mapping[str, Any]) -> None:
+        """Refuse keys that mean nothing, also in entries that do not apply here: most are a known one with a slip."""
+        self._known(profile, "profile", "")
+        for index, item in enumerate(self.items(profile, "archMap", "")):
+            self._known(item, "archMap", f"archMap[{index}]")
+        for index, entry in enumerate(self.items(profile, "syscalls", "")):
+            path = f"syscalls[{index}]"
+            self._known(entry, "entry", path)
+            for number, condition in enumerate(self.items(entry, "args", path)):
+                self._known(condition, "condition", f"{path}.args[{number}]")
+            for key in ("includes", "excludes"):
+                self._known(self.block(entry, key, path), "filter", f"{path}.{key}")
+
+    def block(self, entry: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
+        """An object; missing or null is an empty one."""
+        found = entry.get(key) or {}
+        if not isinstance(found, Mapping):
+            raise self.wrong(f"{path}.{key}", "expected an object")
+        return found
+
+    def _known(self, data: Mapping[str, Any], kind: str, path: str) -> None:
+        known = _KEYS[kind].split()
+        for key in data:
+            if key not in known:
+                hint = tables.nearest(str(key), known) or f"known keys: {', '.join(known)}"
+                raise self.wrong(f"{path}.{key}".lstrip("."), f"unknown key {key!r}", hint)
+
     def items(self, data: Mapping[str, Any], key: str, path: str) -> list[Mapping[str, Any]]:
         """A list of objects; missing or null is an empty one."""
         found = [] if data.get(key) is None else data[key]
@@ -149,9 +185,7 @@ class _Reader:
         """Whether `includes` and `excludes` let the entry count."""
         verdicts = []
         for key in ("includes", "excludes"):
-            block = entry.get(key) or {}
-            if not isinstance(block, Mapping):
-                raise self.wrong(f"{path}.{key}", "expected an object")
+            block = self.block(entry, key, path)
             caps = set(self.words(block.get("caps"), f"{path}.{key}.caps"))
             arches = set(self.words(block.get("arches"), f"{path}.{key}.arches"))
             oldest = self._kernel(block.get("minKernel"), f"{path}.{key}.minKernel")
@@ -224,8 +258,10 @@ def _for_all_others(action: Action, found: list[SeccompRule]) -> list[SeccompRul
     return [SeccompRule(syscalls=names, action=action, errno=0, args=(), group=_GROUP, why="the profile's default action")]
 
 
-def export_oci(policy: SeccompPolicy) -> dict[str, Any]:
+def export_oci(policy: SeccompPolicy, arch: str = "") -> dict[str, Any]:
     """The policy as an OCI profile (`linux.seccomp`), for the architecture of the machine that it is loaded on.
+
+    With `arch` ("x86_64" or "aarch64") it names that one, and the calls that it has.
 
     OCI has no order among rules, and libseccomp drops those that overlap. So each call is cut into regions that do not,
     in masked comparisons. A report becomes the EPERM that it is answered with, as there is no listener.
@@ -234,7 +270,10 @@ def export_oci(policy: SeccompPolicy) -> dict[str, Any]:
     """
     default = ("SCMP_ACT_ERRNO", policy.default_errno)
     merged: dict[tuple[str, int, tuple[tuple[int, cubes.Cube], ...]], list[str]] = {}
+    names = tables.numbers(arch) if arch else tables.every_name()
     for name, decision in rules.decisions(policy).items():
+        if name not in names:
+            continue
         try:
             regions = list(_regions(policy, decision, default))
         except OverflowError as error:
@@ -249,6 +288,7 @@ def export_oci(policy: SeccompPolicy) -> dict[str, Any]:
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": policy.default_errno,
+        **({"architectures": [f"SCMP_ARCH_{arch.upper()}"]} if arch else {}),
         "syscalls": [_entry(names, *key) for key, names in merged.items()],
     }
 
