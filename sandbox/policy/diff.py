@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.model.policy import Policy
-from sandbox.policy.explain import limit_text
 from sandbox.policy.resolve import LIMITS
+from sandbox.policy.seccomp import cubes
 from sandbox.policy.seccomp.listing import action_text, condition_text
-from sandbox.policy.seccomp.rules import Decision, decisions
-from sandbox.policy.tighten import ORDERED, SUBSETS
-
-_OFF_IS_ZERO = ("idle", "cpu_quota")
+from sandbox.policy.seccomp.rules import ADMISSIONS, Decision, decisions
+from sandbox.policy.tighten import OFF_IS_ZERO, ORDERED, SUBSETS
+from sandbox.policy.units import limit_text, size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +39,18 @@ def _limits(left: Policy, right: Policy) -> Iterator[Difference]:
     for name, field in LIMITS.items():
         a, b = getattr(left.limits, field), getattr(right.limits, field)
         if a != b:
-            infinite = name in _OFF_IS_ZERO
-            larger = (b or float("inf") if infinite else b) > (a or float("inf") if infinite else a)
-            yield Difference(f"limits.{name}", limit_text(name, a), limit_text(name, b), "looser" if larger else "tighter")
+            direction = _more(a, b, off=name in OFF_IS_ZERO)
+            yield Difference(f"limits.{name}", limit_text(name, a), limit_text(name, b), direction)
+    a, b = left.cgroup.io_bytes_per_second, right.cgroup.io_bytes_per_second
+    if a != b:
+        texts = [size_text(number) if number else "no bound" for number in (a, b)]
+        yield Difference("cgroup.io_per_second", texts[0], texts[1], _more(a, b, off=True))
+
+
+def _more(left: int, right: int, *, off: bool) -> str:
+    """The direction of two numbers; with `off` 0 is without a bound."""
+    larger = (right or float("inf") if off else right) > (left or float("inf") if off else left)
+    return "looser" if larger else "tighter"
 
 
 def _ordered(left: Policy, right: Policy) -> Iterator[Difference]:
@@ -93,9 +101,38 @@ def _calls(left: Policy, right: Policy) -> Iterator[Difference]:
     for name in sorted({*before, *after}):
         a, b = _decision(before.get(name)), _decision(after.get(name))
         if a != b:
-            open_before, open_after = a.startswith("allow"), b.startswith("allow")
-            direction = "neutral" if open_before == open_after else "looser" if open_after else "tighter"
-            yield Difference(f"seccomp {name}", a, b, direction)
+            yield Difference(f"seccomp {name}", a, b, _direction(before.get(name), after.get(name)))
+
+
+def _direction(left: Decision | None, right: Decision | None) -> str:
+    """Looser when some arguments pass on the right alone, else tighter when some pass on the left alone."""
+    try:
+        before, after = _admitted(left), _admitted(right)
+        return "looser" if _beyond(after, before) else "tighter" if _beyond(before, after) else "neutral"
+    except OverflowError:
+        return "looser"  # too many conditions to compare
+
+
+def _admitted(decision: Decision | None) -> list[cubes.Region]:
+    """The arguments with which a call is made, as disjoint regions."""
+    if decision is None:
+        return []
+    ordered = [(cubes.regions(rule.args), rule.action in ADMISSIONS) for rule in decision.refined]
+    base = decision.base is not None and decision.base.action in ADMISSIONS
+    return [region for region, passes in cubes.partition(ordered, base) if passes]
+
+
+def _beyond(regions: list[cubes.Region], others: list[cubes.Region]) -> bool:
+    """Whether there is something in `regions` that is in none of the others."""
+    for region in regions:
+        left = [region]
+        for other in others:
+            left = [rest for part in left for rest in cubes.without(part, other)]
+            if len(left) > cubes.MAX_REGIONS:
+                raise OverflowError
+        if left:
+            return True
+    return False
 
 
 def _decision(decision: Decision | None) -> str:
@@ -118,7 +155,6 @@ def _rest(left: Policy, right: Policy) -> Iterator[Difference]:
         "rootfs.source": "rootfs.source",
         "work.path": "work.path",
         "cgroup.cpus": "cgroup.cpus",
-        "cgroup.io_per_second": "cgroup.io_bytes_per_second",
         "environment.set": "environment.values",
         "process.cwd": "cwd",
         "process.umask": "umask",

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.model.policy import Mount, Policy
+from sandbox.policy.origins import OVERRIDE, place
 from sandbox.policy.profile import Profile
 from sandbox.policy.resolve import LIMITS
+from sandbox.policy.rootfs import etc_files
 from sandbox.policy.seccomp.rules import decisions
-from sandbox.policy.units import duration_text, size_text
+from sandbox.policy.seccomp.tables import errno_name
+from sandbox.policy.units import limit_text, size_text
 
 _MEANING = {
     "cpu": "CPU time of all processes together",
@@ -49,29 +52,12 @@ def explain(profile: Profile) -> tuple[Row, ...]:
     policy = profile.policy
     rows = [*_who(policy), *_sees(profile), *_calls(policy), *_uses(policy)]
     reasons = dict(policy.exceptions)
-    return tuple(
-        Row(section, key, text + (f" — {reasons[key]}" if key in reasons else ""), origin(policy, key))
-        for section, key, text in rows
-    )
-
-
-def origin(policy: Policy, key: str) -> str:
-    """Where a key was said, as file:line; "" when it has no place of its own."""
-    found = policy.origins.get(key)
-    if found is None:
-        return ""
-    return f"{found.file}:{found.line}" if found.line else found.file
-
-
-def limit_text(name: str, value: int) -> str:
-    """A limit as it would be written in a file."""
-    if name in ("cpu", "wall", "idle"):
-        return duration_text(value) if value else "not watched"
-    if name == "cpu_quota":
-        return f"{value / 1000:g}" if value else "no bound"
-    if name in ("pids", "scratch_inodes", "open_files", "collect_files"):
-        return str(value)
-    return size_text(value)
+    found = []
+    for section, key, text in rows:
+        why = reasons.pop(key, "")  # said once, at the first sentence about it; the reason of the profile is not the caller's
+        why = "" if policy.origins.get(key) == OVERRIDE else why
+        found.append(Row(section, key, f"{text} — {why}" if why else text, place(policy, key)))
+    return tuple(found)
 
 
 def _who(policy: Policy) -> Iterator[tuple[str, str, str]]:
@@ -100,8 +86,12 @@ def _sees(profile: Profile) -> Iterator[tuple[str, str, str]]:
         yield "files", "rootfs.source", f"the root is the directory {root.source}, {how}"
     else:
         yield "files", "rootfs.kind", "the root is empty and read-only but for the mounts below"
-    for number, mount in enumerate(policy.mounts):
-        yield "files", f"mounts[{number}]", _mount(mount, granted=mount.target in profile.granted)
+    for mount in policy.mounts:
+        yield "files", f"mounts[{mount.target}]", _mount(mount, granted=mount.target in profile.granted)
+    taken = {mount.target for mount in policy.mounts}
+    made = [name for name in etc_files(policy) if f"/etc/{name}" not in taken]
+    if root.kind == "selected" and "/etc" not in taken and made:
+        yield "files", "rootfs.kind", f"/etc has {', '.join(made)}, made anew: they name the sandbox's own user and host"
     places = [policy.work.path] + (["/tmp"] if policy.scratch.tmp else []) + (["/dev/shm"] if policy.scratch.shm else [])
     yield "files", "work.path", f"may write in {', '.join(places)}: private, empty at the start, thrown away at the end"
     runs = "may" if policy.work.executable else "may not"
@@ -133,19 +123,24 @@ def _mount(mount: Mount, *, granted: bool) -> str:
 
 def _calls(policy: Policy) -> Iterator[tuple[str, str, str]]:
     table = decisions(policy.seccomp)
-    groups = dict.fromkeys(rule.group for rule in policy.seccomp.rules if not rule.group.startswith("profile:"))
+    groups = dict.fromkeys(rule.group for rule in policy.seccomp.rules if ":" not in rule.group)
     allowed = sum(1 for item in table.values() if item.base is None or item.base.action in ("allow", "log"))
     watched = sorted(name for name, item in table.items() if item.base is not None and item.base.action == "notify")
     deadly = sorted(name for name, item in table.items() if item.base is not None and item.base.action == "kill")
-    yield (
-        "system calls",
-        "seccomp.groups",
-        f"{allowed} of them, by the groups {', '.join(groups)}; unknown ones do not exist for it",
-    )
+    default = errno_name(policy.seccomp.default_errno)
+    rest = "unknown ones do not exist for it" if default == "ENOSYS" else f"all others answer {default}"
+    if "seccomp.oci" in policy.origins:
+        yield "system calls", "seccomp.oci", f"{allowed} of them, by a Docker or OCI file; {rest}"
+    else:
+        yield "system calls", "seccomp.groups", f"{allowed} of them, by the groups {', '.join(groups)}; {rest}"
     if watched:
         yield "system calls", "seccomp.groups", f"refused and recorded: {', '.join(watched)}"
     if deadly:
         yield "system calls", "seccomp.rules", f"end the run at once: {', '.join(deadly)}"
+    for key in ("seccomp.deny", "seccomp.kill"):
+        denied = sorted({name for rule in policy.seccomp.rules if rule.group == f"override:{key}" for name in rule.syscalls})
+        if denied:
+            yield "system calls", key, f"refused on the caller's word, wholly or in part: {', '.join(denied)}"
     families = ", ".join(policy.seccomp.socket_families)
     yield "system calls", "seccomp.socket_families", f"sockets: {families}" if families else "no sockets"
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sandbox.model.errors import ProfileError
 from sandbox.model.policy import Policy
 from sandbox.policy import load
-from sandbox.policy.diff import diff
-from sandbox.policy.explain import origin
-from sandbox.policy.load import Layer, line_of
-from sandbox.policy.resolve import LIMITS, resolve
+from sandbox.policy.lines import line_of
+from sandbox.policy.load import Layer
+from sandbox.policy.merged import Merged
+from sandbox.policy.origins import place
+from sandbox.policy.reasons import unexplained
+from sandbox.policy.resolve import resolve
 from sandbox.policy.seccomp.rules import decisions
 
 _SOCKET_FAMILIES = frozenset({"AF_UNIX", "AF_INET", "AF_INET6"})
@@ -20,6 +23,7 @@ _SERIOUS = frozenset(
     " request_key io_uring_setup open_by_handle_at init_module finit_module kexec_load pidfd_getfd clone3 chroot"
     " pivot_root".split()
 )
+_OF_THE_HOST = ("/", "/etc", "/home", "/root", "/var", "/run", "/sys", "/proc", "/dev")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,72 +42,81 @@ class Finding:
 
 
 def lint(name: str) -> tuple[Finding, ...]:
-    """All findings about a profile, by name or path. Raises ProfileError when it cannot be loaded at all."""
-    layers = load.load_chain(name)
-    policy = resolve(layers)
+    """All findings about a profile, by name or path; one that cannot be loaded is a finding too."""
+    try:
+        layers = load.load_chain(name)
+        policy = resolve(layers)
+    except ProfileError as error:
+        where = f"{error.file}:{error.line}" if error.file and error.line else error.file
+        return (Finding("error", error.path, where, error.message, error.hint),)
     found = [
         *_weaker(policy, layers),
         *_calls(policy),
+        *_misspelt(policy, layers),
         *_mounts(policy),
         *_duplicates(layers),
-        *_startable(policy),
-        *_limits(policy),
+        *_startable(policy, layers),
+        *_limits(policy, Merged(layers)),
     ]
     return tuple(sorted(found, key=lambda item: (item.severity, item.path)))
 
 
 def _weaker(policy: Policy, layers: Sequence[Layer]) -> Iterator[Finding]:
     """Every setting that is weaker than the hardened defaults needs its reason in `why`."""
-    reasons = {key for key, _ in policy.exceptions}
-    told: set[str] = set()
-    for item in diff(resolve(load.load_chain(load.ROOT)), policy):
-        key = "seccomp.groups" if item.key.startswith("seccomp ") else item.key
-        if item.direction != "looser" or key.startswith("mounts ") or key in told:
-            continue
-        told.add(key)
-        if key not in reasons:
-            text = (
-                f"is weaker than the hardened default ({item.left or 'nothing'} → {item.right or 'nothing'}) and does not say why"
-            )
-            yield Finding("error", key, origin(policy, key), text, f'add "{key}" = "the reason" to [why]')
+    for item in unexplained(policy, layers):
+        text = f"is weaker than the hardened default ({item.left or 'nothing'} → {item.right or 'nothing'}) and does not say why"
+        yield Finding("error", item.key, item.place, text, f'add "{item.key}" = "the reason" to [why]')
     for layer in layers:
         for key, why in layer.content.why.items():
             if not why.strip():
-                place = f"{layer.file}:{line_of('why.' + key, layer.lines)}"
-                yield Finding("error", f"why.{key}", place, "gives no reason", "write the reason, or remove the setting")
+                where = f"{layer.file}:{line_of('why.' + key, layer.lines)}"
+                yield Finding("error", f"why.{key}", where, "gives no reason", "write the reason, or remove the setting")
+
+
+def _warning(policy: Policy, key: str, message: str, fix: str) -> Finding:
+    return Finding("warning", key, place(policy, key), message, fix)
 
 
 def _calls(policy: Policy) -> Iterator[Finding]:
+    key = "seccomp.oci" if "seccomp.oci" in policy.origins else "seccomp.rules"
     for name, decision in decisions(policy.seccomp).items():
         if decision.base is not None and decision.base.action in ("allow", "log") and name in _SERIOUS:
-            why = decision.base.why
-            text = f"allows {name}, which attacks begin with ({why})"
-            yield Finding(
-                "warning", "seccomp.rules", origin(policy, "seccomp.rules"), text, "allow it under a condition, or not at all"
-            )
-    for family in policy.seccomp.socket_families:
-        if family not in _SOCKET_FAMILIES:
-            text = f"{family} is not, or not fully, inside the network namespace"
-            yield Finding("warning", "seccomp.socket_families", origin(policy, "seccomp.socket_families"), text, "leave it out")
+            text = f"allows {name}, which attacks begin with ({decision.base.why})"
+            yield _warning(policy, key, text, "allow it under a condition, or not at all")
+    outside = [family for family in policy.seccomp.socket_families if family not in _SOCKET_FAMILIES]
+    if outside:
+        shown = ", ".join(outside[:5]) + (f" and {len(outside) - 5} more" if len(outside) > 5 else "")
+        verb = "is" if len(outside) == 1 else "are"
+        text = f"{shown} {verb} not, or not fully, inside the network namespace"
+        yield _warning(policy, "seccomp.socket_families", text, "name only the families that are needed in socket_families")
     if policy.capabilities:
         text = f"keeps {', '.join(policy.capabilities)}: rights inside the user namespace open more of the kernel"
-        yield Finding("warning", "capabilities.keep", origin(policy, "capabilities.keep"), text, "keep = []")
+        yield _warning(policy, "capabilities.keep", text, "keep = []")
+
+
+def _misspelt(policy: Policy, layers: Sequence[Layer]) -> Iterator[Finding]:
+    """Names in an OCI file that are nearly those of system calls: rules about them have no effect."""
+    from sandbox.policy.calls import oci_data
+    from sandbox.policy.seccomp.misspelt import misspelt
+    from sandbox.policy.seccomp.oci import unknown_names
+
+    if "seccomp.oci" not in policy.origins:
+        return
+    for name, meant in misspelt(unknown_names(oci_data(Merged(layers)))):
+        text = f"there is no system call {name!r}, so what the file says about it has no effect"
+        yield _warning(policy, "seccomp.oci", text, f"did you mean {meant!r}?")
 
 
 def _mounts(policy: Policy) -> Iterator[Finding]:
-    for number, mount in enumerate(policy.mounts):
-        key = f"mounts[{number}]"
+    for mount in policy.mounts:
+        key = f"mounts[{mount.target}]"
         if mount.writable:
             text = f"{mount.target} is a writable directory of the host: what the payload leaves there is met by other programs"
-            yield Finding("warning", key, origin(policy, key), text, "use the work directory and collect")
-        if mount.source in ("/", "/etc", "/home", "/root", "/var", "/run", "/sys", "/proc", "/dev") or mount.target.startswith(
-            ("/sys", "/run")
-        ):
-            yield Finding(
-                "warning", key, origin(policy, key), f"{mount.source} holds secrets or sockets of the host", "mount less of it"
-            )
+            yield _warning(policy, key, text, "use the work directory and collect")
+        if mount.source in _OF_THE_HOST or mount.target.startswith(("/sys", "/run")):
+            yield _warning(policy, key, f"{mount.source} holds secrets or sockets of the host", "mount less of it")
         if not mount.why:
-            yield Finding("warning", key, origin(policy, key), f"the mount of {mount.source} does not say why", 'add why = "…"')
+            yield _warning(policy, key, f"the mount of {mount.source} does not say why", 'add why = "…"')
 
 
 def _duplicates(layers: Sequence[Layer]) -> Iterator[Finding]:
@@ -116,39 +129,31 @@ def _duplicates(layers: Sequence[Layer]) -> Iterator[Finding]:
         }
         for key, items in lists.items():
             for item in sorted({item for item in items if items.count(item) > 1}):
-                place = f"{layer.file}:{line_of(key, layer.lines)}"
-                yield Finding("warning", key, place, f"{item!r} is named twice", "name it once")
+                where = f"{layer.file}:{line_of(key, layer.lines)}"
+                yield Finding("warning", key, where, f"{item!r} is named twice", "name it once")
 
 
-def _startable(policy: Policy) -> Iterator[Finding]:
+def _startable(policy: Policy, layers: Sequence[Layer]) -> Iterator[Finding]:
     table = decisions(policy.seccomp)
     missing = [name for name in _DYNAMIC if name not in table]
     if missing:
         text = f"no dynamically linked program can start without {', '.join(missing)}"
-        yield Finding("warning", "seccomp.groups", origin(policy, "seccomp.groups"), text, 'add the groups "start" and "files"')
-    if policy.rootfs.kind == "selected" and not policy.mounts:
-        yield Finding(
-            "warning",
-            "mounts",
-            "",
-            "nothing is mounted, so only static programs put in with files= can run",
-            'extends = "system"',
-        )
+        key = "seccomp.oci" if "seccomp.oci" in policy.origins else "seccomp.groups"
+        yield _warning(policy, key, text, 'add the groups "start" and "files", or rules that allow them')
+    if policy.rootfs.kind == "selected" and not policy.mounts and len(layers) > 1:  # base itself is there to be extended
+        text = "nothing is mounted, so only static programs put in with files= can run"
+        yield Finding("warning", "mounts", "", text, 'extends = "system"')
 
 
-def _limits(policy: Policy) -> Iterator[Finding]:
+def _limits(policy: Policy, merged: Merged) -> Iterator[Finding]:
     limits = policy.limits
     if limits.scratch_bytes > limits.memory_bytes:
         text = "scratch space is memory: a full one ends the run as memory, not as disk"
-        yield Finding(
-            "warning", "limits.scratch", origin(policy, "limits.scratch"), text, "keep limits.scratch below limits.memory"
-        )
+        yield _warning(policy, "limits.scratch", text, "keep limits.scratch below limits.memory")
     cores = limits.cpu_quota_millicpus / 1000 or float(len(policy.cgroup.cpus)) or 4096.0
-    if limits.cpu_ns > limits.wall_ns * cores:
-        text = "can never be used up within limits.wall"
-        yield Finding("warning", "limits.cpu", origin(policy, "limits.cpu"), text, "lower limits.cpu or raise limits.wall")
-    for name, field in LIMITS.items():
-        if name == "pids" and getattr(limits, field) > 4096:
-            yield Finding(
-                "warning", f"limits.{name}", origin(policy, f"limits.{name}"), "is more than a host may bear", "lower it"
-            )
+    # Who lowers the elapsed time alone means just that: the CPU time that was inherited stays behind it.
+    meant = merged.depth("limits.cpu") >= merged.depth("limits.wall")
+    if meant and limits.cpu_ns > limits.wall_ns * cores:
+        yield _warning(policy, "limits.cpu", "can never be used up within limits.wall", "lower limits.cpu or raise limits.wall")
+    if limits.pids > 4096:
+        yield _warning(policy, "limits.pids", "is more than a host may bear", "lower it")
