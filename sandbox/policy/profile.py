@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sandbox.model.errors import PolicyError, RequestError
 from sandbox.model.limits import Limits
-from sandbox.model.policy import Mount, Origin, Policy
+from sandbox.model.policy import Mount, Policy
+from sandbox.policy.origins import OVERRIDE
 
 if TYPE_CHECKING:
     from sandbox.policy.load import Layer
@@ -45,7 +46,8 @@ class Profile:
             return cls(stamped[1])
         layers = load.load_chain(name)
         profile = cls._of(layers)
-        _loaded[key] = (_stamps(tuple(layer.file for layer in layers)), profile.policy)
+        places = tuple(map(str, load.search_path()))  # a new file there may take a name over
+        _loaded[key] = (_stamps((*load.sources(layers), *places)), profile.policy)
         return profile
 
     @classmethod
@@ -76,7 +78,7 @@ class Profile:
         from sandbox.policy.tighten import full_key, tighten
 
         changes = {**(overrides or {}), **named}
-        origins = {**self.policy.origins, **{full_key(key): Origin(file="<override>", line=0) for key in changes}}
+        origins = {**self.policy.origins, **{full_key(key): OVERRIDE for key in changes}}
         return dataclasses.replace(self, policy=dataclasses.replace(tighten(self.policy, changes), origins=origins))
 
     def tightened_limits(self, limits: Mapping[str, Any] | Limits, base: Limits | None = None) -> Limits:
@@ -84,26 +86,31 @@ class Profile:
         from sandbox.policy.tighten import check_limits, tighten_limits
 
         outer = base or self.policy.limits
+        whose = "the profile's" if base is None else "the Sandbox's"
         if isinstance(limits, Limits):
-            return check_limits(outer, limits)
+            return check_limits(outer, limits, whose)
         if not isinstance(limits, Mapping):
             raise PolicyError(
                 f"limits must be a mapping such as {{'memory': '64MiB'}}, not {type(limits).__name__}", path="limits"
             )
-        return tighten_limits(outer, limits)
+        return tighten_limits(outer, limits, whose)
 
-    def with_mounts(self, mounts: Sequence[Mount]) -> Self:
-        """The profile with further mounts, which the caller grants on his own word. Raises RequestError."""
-        for mount in mounts:
-            for path in (mount.source, mount.target):
-                if not path.startswith("/") or "\0" in path or ".." in path.split("/") or path == "/" == mount.target:
-                    raise RequestError(f"mount {path!r}: must be a clean absolute path", hint="for example /data")
-        targets = {mount.target for mount in mounts}
-        kept = tuple(item for item in self.policy.mounts if item.target not in targets)
+    def with_mounts(self, mounts: Sequence[Mount | str]) -> Self:
+        """The profile with further mounts, which the caller grants on his own word, also as "SRC[:DST][:ro|rw][,noexec]".
+
+        A mount with a target that is there replaces it. Raises RequestError.
+        """
+        from sandbox.policy.mounts import FORM, checked
+
+        if isinstance(mounts, str | Mount):
+            raise RequestError(f"mounts must be a list, not one {type(mounts).__name__}", hint=f'such as ["{FORM}"]')
+        granted = {mount.target: mount for mount in map(checked, mounts)}
+        kept = tuple(item for item in self.policy.mounts if item.target not in granted)
+        origins = {**self.policy.origins, **{f"mounts[{target}]": OVERRIDE for target in granted}}
         return dataclasses.replace(
             self,
-            policy=dataclasses.replace(self.policy, mounts=(*kept, *mounts)),
-            granted=tuple(sorted({*self.granted, *targets})),
+            policy=dataclasses.replace(self.policy, mounts=(*kept, *granted.values()), origins=origins),
+            granted=tuple(sorted({*self.granted, *granted})),
         )
 
 

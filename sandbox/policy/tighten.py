@@ -11,11 +11,13 @@ from sandbox.model.errors import PolicyError
 from sandbox.model.limits import Limits
 from sandbox.model.policy import Action, ArgCondition, Policy, SeccompRule
 from sandbox.policy import units
+from sandbox.policy.paths import is_clean
+from sandbox.policy.places import hides
 from sandbox.policy.resolve import LIMITS
 from sandbox.policy.seccomp import tables
-from sandbox.policy.seccomp.rules import decisions
+from sandbox.policy.seccomp.rules import NEEDED, decisions, refused_of_needed
 
-_OFF_IS_ZERO = {"idle_ns", "cpu_quota_millicpus"}
+OFF_IS_ZERO = ("idle", "cpu_quota")
 _PARSERS: Mapping[str, Callable[[object], int]] = {
     **dict.fromkeys(("cpu", "wall", "idle"), units.duration),
     **dict.fromkeys(("memory", "output", "scratch", "file_size", "stack", "collect"), units.size),
@@ -24,6 +26,8 @@ _PARSERS: Mapping[str, Callable[[object], int]] = {
 }
 _SHORT = {
     "network": "network.mode",
+    "uid": "identity.uid",
+    "gid": "identity.gid",
     "hostname": "identity.hostname",
     "cwd": "process.cwd",
     **{name: f"limits.{name}" for name in LIMITS},
@@ -50,14 +54,22 @@ SUBSETS = {
     "environment.inherit": "environment.inherit",
 }
 _ADDITIONS = {"paths.masked": "masked_paths", "paths.readonly": "readonly_paths"}
-_FREE = {"identity.hostname": "identity.hostname", "process.cwd": "cwd"}
+_FREE: Mapping[str, tuple[str, Callable[[object], object]]] = {
+    "identity.uid": ("identity.uid", units.user_id),
+    "identity.gid": ("identity.gid", units.user_id),
+    "identity.hostname": ("identity.hostname", units.host_name),
+    "process.cwd": ("cwd", units.directory),
+}
+# What is said in another way: the argument of the library, which the command shows as its option
+_ELSEWHERE = {"environment": "env=", "mounts": "mounts=", "limits": "limits="}
 _CLONE_THREAD = 0x10000
+_ONLY_TIGHTEN = "a caller can only tighten; change the profile file"
 _DENIALS: Mapping[str, tuple[Action, int]] = {"seccomp.deny": ("errno", errno.EPERM), "seccomp.kill": ("kill", 0)}
 
 
 def known_keys() -> list[str]:
     """Every key that can be overridden."""
-    other = ["cgroup.cpus", "process.umask", "seccomp.groups", "mounts.read_only", "mounts.remove"]
+    other = ["cgroup.cpus", "cgroup.io_per_second", "process.umask", "seccomp.groups", "mounts.read_only", "mounts.remove"]
     return sorted([*ORDERED, *SUBSETS, *_ADDITIONS, *_FREE, *_DENIALS, *other, *(f"limits.{name}" for name in LIMITS)])
 
 
@@ -78,8 +90,11 @@ def tighten(policy: Policy, overrides: Mapping[str, object]) -> Policy:
     return policy
 
 
-def tighten_limits(limits: Limits, overrides: Mapping[str, object]) -> Limits:
-    """Lower limits, by the names of the file ("memory") or of the fields ("memory_bytes"). Raises PolicyError."""
+def tighten_limits(limits: Limits, overrides: Mapping[str, object], whose: str = "the profile's") -> Limits:
+    """Lower limits, by the names of the file ("memory") or of the fields ("memory_bytes"). `whose` they are, for messages.
+
+    Raises PolicyError.
+    """
     by_field = {field: name for name, field in LIMITS.items()}
     for given, value in overrides.items():
         name = by_field.get(given, given.removeprefix("limits."))
@@ -91,29 +106,34 @@ def tighten_limits(limits: Limits, overrides: Mapping[str, object]) -> Limits:
             number = units.count(value) if given == field and isinstance(value, int) else _PARSERS[name](value)
         except ValueError as error:
             raise PolicyError(str(error), path=f"limits.{name}") from None
-        limits = dataclasses.replace(limits, **{field: _lower(name, field, number, getattr(limits, field))})
+        limits = dataclasses.replace(limits, **{field: _lower(name, number, getattr(limits, field), whose)})
     return limits
 
 
-def check_limits(limits: Limits, wanted: Limits) -> Limits:
+def check_limits(limits: Limits, wanted: Limits, whose: str = "the profile's") -> Limits:
     """`wanted`, if it is nowhere above `limits`. Raises PolicyError."""
     for name, field in LIMITS.items():
-        _lower(name, field, getattr(wanted, field), getattr(limits, field))
+        _lower(name, getattr(wanted, field), getattr(limits, field), whose)
     return wanted
 
 
-def _lower(name: str, field: str, wanted: int, allowed: int) -> int:
+def _lower(name: str, wanted: int, allowed: int, whose: str) -> int:
     path = f"limits.{name}"
-    off = field in _OFF_IS_ZERO
+    off = name in OFF_IS_ZERO
     if wanted == 0 and not off and not name.startswith("collect"):
         raise PolicyError("must be more than 0", path=path)
-    if (off and allowed == 0) or (wanted <= allowed and not (off and wanted == 0 < allowed)):
+    if _is_lower(wanted, allowed, off=off):
         return wanted
     raise PolicyError(
-        f"{wanted} would be more than the profile's {allowed}",
+        f"{units.limit_text(name, wanted)} would be more than {whose} {units.limit_text(name, allowed)}",
         path=path,
-        hint="a caller can only tighten; change the profile file",
+        hint=_ONLY_TIGHTEN if whose == "the profile's" else "a call can only lower them",
     )
+
+
+def _is_lower(wanted: int, allowed: int, *, off: bool) -> bool:
+    """Whether `wanted` is no more than what is allowed; with `off` 0 is without a bound."""
+    return (off and allowed == 0) or (wanted <= allowed and not (off and wanted == 0 < allowed))
 
 
 def _override(policy: Policy, key: str, value: object) -> Policy:
@@ -125,13 +145,10 @@ def _override(policy: Policy, key: str, value: object) -> Policy:
         _check_subset(key, names, _get(policy, SUBSETS[key]))
         return _set(policy, SUBSETS[key], names)
     if key in _ADDITIONS:
-        added = _names(value)
-        if not all(path.startswith("/") and ".." not in path.split("/") for path in added):
-            raise PolicyError(f"must be absolute paths, not {value!r}", path=key)
-        field = _ADDITIONS[key]
-        return _set(policy, field, tuple(dict.fromkeys((*_get(policy, field), *added))))
+        return _cover(policy, key, _names(value))
     if key in _FREE:
-        return _set(policy, _FREE[key], _free(key, value))
+        field, parse = _FREE[key]
+        return _set(policy, field, _parsed(key, value, parse))
     if key in _DENIALS:
         return _deny(policy, key, _names(value))
     return _other(policy, key, value)
@@ -139,24 +156,24 @@ def _override(policy: Policy, key: str, value: object) -> Policy:
 
 def _other(policy: Policy, key: str, value: object) -> Policy:
     if key == "cgroup.cpus":
-        try:
-            cpus = tuple(sorted({units.count(item) for item in _items(value)}))
-        except ValueError as error:
-            raise PolicyError(str(error), path=key) from None
+        cpus = tuple(sorted({_parsed(key, item, units.count) for item in _items(value)}))
         if policy.cgroup.cpus:
             _check_subset(key, cpus, policy.cgroup.cpus)
         return _set(policy, "cgroup.cpus", cpus)
+    if key == "cgroup.io_per_second":
+        wanted, allowed = _parsed(key, value, units.size), policy.cgroup.io_bytes_per_second
+        if not _is_lower(wanted, allowed, off=True):
+            texts = [units.size_text(number) if number else "no bound" for number in (wanted, allowed)]
+            raise PolicyError(f"{texts[0]} would be more than the profile's {texts[1]}", path=key, hint=_ONLY_TIGHTEN)
+        return _set(policy, "cgroup.io_bytes_per_second", wanted)
     if key == "process.umask":
-        umask = int(value, 8) if isinstance(value, str) and value.isdigit() else value
-        if not isinstance(umask, int) or isinstance(umask, bool) or umask & policy.umask != policy.umask or umask > 0o777:
-            raise PolicyError(f"{value!r} would leave out bits of the profile's {policy.umask:03o}", path=key)
+        umask = _parsed(key, value, units.umask)
+        if umask & policy.umask != policy.umask:
+            message = f"{umask:#05o} would leave out bits of the profile's {policy.umask:#05o}"
+            raise PolicyError(message, path=key, hint=_ONLY_TIGHTEN)
         return dataclasses.replace(policy, umask=umask)
     if key == "seccomp.groups":
-        names = _names(value)
-        present = {rule.group for rule in policy.seccomp.rules if not rule.group.startswith("profile:")}
-        _check_subset(key, names, tuple(sorted(present)))
-        rules = tuple(rule for rule in policy.seccomp.rules if rule.group in names or rule.group.startswith("profile:"))
-        return _set(policy, "seccomp.rules", _only_refusals_of_lost(rules, names, policy.seccomp.rules))
+        return _fewer_groups(policy, key, _names(value))
     if key in ("mounts.read_only", "mounts.remove"):
         targets = _names(value)
         _check_subset(key, targets, tuple(mount.target for mount in policy.mounts))
@@ -164,20 +181,52 @@ def _other(policy: Policy, key: str, value: object) -> Policy:
             return dataclasses.replace(policy, mounts=tuple(item for item in policy.mounts if item.target not in targets))
         mounts = tuple(dataclasses.replace(item, writable=False) if item.target in targets else item for item in policy.mounts)
         return dataclasses.replace(policy, mounts=mounts)
-    hint = tables.nearest(key, known_keys()) or f"keys: {', '.join(known_keys())}"
+    elsewhere = _ELSEWHERE.get(key.partition(".")[0])
+    hint = f"use {elsewhere}" if elsewhere else tables.nearest(key, known_keys()) or f"keys: {', '.join(known_keys())}"
     raise PolicyError("cannot be overridden by a caller", path=key, hint=hint)
+
+
+def _parsed(key: str, value: object, parse: Callable[[object], Any]) -> Any:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise PolicyError(str(error), path=key) from None
+
+
+def _cover(policy: Policy, key: str, added: tuple[str, ...]) -> Policy:
+    for path in added:
+        if not is_clean(path):
+            raise PolicyError(f"{path!r} is no clean absolute path", path=key)
+        hidden = hides(policy, path)
+        if hidden:
+            raise PolicyError(f"{path!r} would take away {hidden!r}", path=key, hint="name what lies in it instead")
+    field = _ADDITIONS[key]
+    return _set(policy, field, tuple(dict.fromkeys((*_get(policy, field), *added))))
+
+
+def _fewer_groups(policy: Policy, key: str, names: tuple[str, ...]) -> Policy:
+    present = {rule.group for rule in policy.seccomp.rules if not _is_written(rule)}
+    _check_subset(key, names, tuple(sorted(present)))
+    rules = tuple(rule for rule in policy.seccomp.rules if rule.group in names or _is_written(rule))
+    tighter = _set(policy, "seccomp.rules", _only_refusals_of_lost(rules, names, policy.seccomp.rules))
+    for name in refused_of_needed(decisions(tighter.seccomp)):
+        raise PolicyError(f"nothing can be executed without {name!r}", path=key, hint='keep the group "start"')
+    return tighter
+
+
+def _is_written(rule: SeccompRule) -> bool:
+    """Whether it belongs to no group, but to a profile ("profile:1") or to an override ("override:seccomp.deny")."""
+    return ":" in rule.group
 
 
 def _only_refusals_of_lost(
     rules: tuple[SeccompRule, ...], names: tuple[str, ...], before: tuple[SeccompRule, ...]
 ) -> tuple[SeccompRule, ...]:
     """Taking a group away must never uncover a looser rule of an earlier group for the same system call."""
-    lost = {
-        name for rule in before if rule.group not in names and not rule.group.startswith("profile:") for name in rule.syscalls
-    }
+    lost = {name for rule in before if rule.group not in names and not _is_written(rule) for name in rule.syscalls}
     kept = []
     for rule in rules:
-        remaining = tuple(name for name in rule.syscalls if name not in lost or rule.group.startswith("profile:"))
+        remaining = tuple(name for name in rule.syscalls if name not in lost or _is_written(rule))
         if remaining:
             kept.append(dataclasses.replace(rule, syscalls=remaining))
     return tuple(kept)
@@ -188,7 +237,7 @@ def _deny(policy: Policy, key: str, names: tuple[str, ...]) -> Policy:
     for name in names:
         if name not in tables.every_name():
             raise PolicyError(f"unknown system call {name!r}", path=key, hint=tables.nearest(name, tables.every_name()))
-        if name in ("execve", "exit_group", "write", "brk", "mmap", "munmap"):
+        if name in NEEDED:
             raise PolicyError(f"{name!r} is needed to start any program", path=key)
     rule = SeccompRule(
         syscalls=names, action=action, errno=number, args=(), group=f"override:{key}", why="asked for by the caller"
@@ -216,7 +265,7 @@ def _ordered(key: str, wanted: object, current: object, order: tuple[Any, ...]) 
         raise PolicyError(
             f"{wanted!r} would be looser than the profile's {current!r}",
             path=key,
-            hint="a caller can only tighten; change the profile file",
+            hint=_ONLY_TIGHTEN,
         )
     return wanted
 
@@ -229,16 +278,6 @@ def _word(value: object, order: tuple[Any, ...], key: str) -> object:
         raise PolicyError(
             f"{value!r} is none of {expected}", path=key, hint=tables.nearest(str(value), [str(item) for item in order])
         )
-    return value
-
-
-def _free(key: str, value: object) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise PolicyError(f"{value!r} is no text", path=key)
-    if key == "process.cwd" and (not value.startswith("/") or ".." in value.split("/")):
-        raise PolicyError(f"{value!r} must be an absolute path without '..'", path=key)
-    if key == "identity.hostname" and (len(value) > 63 or not value.replace("-", "").replace(".", "").isalnum()):
-        raise PolicyError(f"{value!r} is no host name", path=key)
     return value
 
 
