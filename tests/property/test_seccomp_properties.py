@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from sandbox.model.errors import ProfileError
 from sandbox.model.policy import ArgCondition, SeccompPolicy, SeccompRule
-from sandbox.policy.seccomp import cubes, rules, tables
-from sandbox.policy.seccomp.compile import NEEDED, compile_policy
+from sandbox.policy.seccomp import answers, cubes, rules, tables
+from sandbox.policy.seccomp.compile import compile_alone, compile_policy
 from sandbox.policy.seccomp.oci import export_oci, import_oci
-from sandbox.policy.seccomp.simulate import Verdict, verdict
+from sandbox.policy.seccomp.rules import NEEDED
+from sandbox.policy.seccomp.simulate import Verdict, run, verdict
 from tests.support.filtered import FULL, expected, holds
 
 ARCH = "x86_64"
@@ -87,6 +88,31 @@ def test_the_program_says_what_the_rules_say(policy: SeccompPolicy, given_argume
     for name in CALLS:
         for args in vectors(policy, given_arguments):
             assert verdict(compiled, ARCH, tables.numbers(ARCH)[name], args) == expected(policy, name, args), (name, args)
+
+
+@FEW
+@given(policies().filter(consistent), arguments)
+def test_a_program_alone_refuses_what_would_be_reported(policy: SeccompPolicy, given_arguments: list[tuple[int, ...]]) -> None:
+    compiled, alone = compile_policy(policy, ARCH), compile_alone(policy, ARCH)
+    for name in CALLS:
+        number = tables.numbers(ARCH)[name]
+        for args in vectors(policy, given_arguments):
+            answer = verdict(compiled, ARCH, number, args)
+            if answer.action == "notify":
+                answer = Verdict("kill_process") if number in compiled.kill else Verdict("errno", errno.EPERM)
+            assert run(alone, ARCH, number, args) == answer, (name, args)
+
+
+@FEW
+@given(policies().filter(consistent), arguments)
+def test_an_answer_names_the_rule_that_decides(policy: SeccompPolicy, given_arguments: list[tuple[int, ...]]) -> None:
+    for name in CALLS:
+        for args in vectors(policy, given_arguments):
+            found = answers.answer(policy, ARCH, name, args)
+            if found.rule is None:
+                assert found.action == "errno"
+            else:
+                assert (found.action, found.errno) == (found.rule.action, tables.errno_name(found.rule.errno) * bool(found.errno))
 
 
 @FEW
