@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     """Examine this host. Exit code 1 when a check FAILs: runs of the shipped profiles are refused then."""
     from sandbox.host import doctor as host
 
-    checks = host.run_checks()
+    checks = [dataclasses.replace(check, remedy=errors.in_our_words(check.remedy)) for check in host.run_checks()]
     failed = host.worst(checks) is host.Status.FAIL
     if as_json:
         errors.say_json(host.to_dict(checks))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import Any
 
@@ -19,7 +20,14 @@ NOT_FOUND = 127
 KILLED = 137
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-_OPTIONS = {"files=": "--file", "allow_degraded": "--allow-degraded"}
+# The names of the library's arguments → ours
+_OPTIONS = {
+    r"allow_degraded(=True)?": "--allow-degraded",
+    "files=": "--file",
+    "env=": "--env",
+    "mounts=": "--mount",
+    "limits=": "--limit",
+}
 
 
 class ReaderGone(Exception):
@@ -61,7 +69,7 @@ def show(error: BaseException, *, as_json: bool) -> int:
 def in_our_words(message: str) -> str:
     """The names of options in place of those of arguments of the library."""
     for argument, option in _OPTIONS.items():
-        message = message.replace(argument, option)
+        message = re.sub(rf"(?<![\w-]){argument}(?!\w)", option, message)
     return message
 
 

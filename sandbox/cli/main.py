@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import sandbox
-from sandbox.cli import errors, live
+from sandbox.cli import errors, live, text
 from sandbox.model.errors import SandboxError
 
 _EPILOG = """\b
@@ -52,10 +52,18 @@ class _Lazy(click.Group):
             raise errors.ReaderGone from None
 
 
-@click.group(cls=_Lazy, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Lazy,
+    epilog=_EPILOG,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(sandbox.__version__, prog_name="sandbox", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Run untrusted programs: rootless, fail closed, with evidence for every outcome."""
+    if ctx.invoked_subcommand is None:
+        text.emit(ctx.get_help() + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sandbox.cli import errors, text
-from sandbox.cli.complete import profile_names
+from sandbox.cli import errors, filters, text, toml
+from sandbox.cli.changes import changeable, load, profile_argument
 
 if TYPE_CHECKING:
     from sandbox.model.policy import Policy
@@ -19,68 +19,61 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   sandbox profile list
-  sandbox profile explain python --set limits.memory=64MiB
+  sandbox profile explain python --limit memory=64MiB --mount ./data:/data
   sandbox profile lint ./mine.toml
   sandbox profile diff default strict
+  sandbox profile simulate default socket AF_NETLINK 3 0
+  sandbox profile export strict -o strict.json
 """
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _name(argument: str, **settings: Any) -> Callable[[_Command], _Command]:
-    return click.argument(argument, metavar="NAME|FILE", shell_complete=profile_names, **settings)
+@click.group(epilog=_EPILOG, invoke_without_command=True)
+@click.pass_context
+def profile(ctx: click.Context) -> None:
+    """List, show, explain, check and compare profiles; use their filters elsewhere."""
+    if ctx.invoked_subcommand is None:
+        text.emit(ctx.get_help() + "\n")
 
 
-def _json(command: _Command) -> _Command:
-    return click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")(command)
-
-
-def _set(command: _Command) -> _Command:
-    return click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="With this override, as in `run`.")(
-        command
-    )
-
-
-def _load(name: str, overrides: Sequence[str] = ()) -> Profile:
-    from sandbox.cli import values
-    from sandbox.policy.profile import Profile
-
-    profile = Profile.load(name)
-    return profile.tightened(values.pairs(overrides, "--set", "KEY=VALUE")) if overrides else profile
-
-
-@click.group(epilog=_EPILOG)
-def profile() -> None:
-    """List, show, explain, check and compare profiles."""
+profile.add_command(filters.export)
+profile.add_command(filters.simulate)
 
 
 @profile.command("list")
-@_json
+@changeable("json")
 def list_profiles(*, as_json: bool) -> None:
     """List every profile that has a name."""
     from sandbox.model.errors import ProfileError
+    from sandbox.policy.load import shadowed
     from sandbox.policy.profile import available
 
     rows = []
     for name, file in available().items():
         try:
-            description = _load(name).policy.description
+            description = load(name).policy.description
         except ProfileError as error:
             description = f"cannot be used: {error}"
-        rows.append({"name": name, "description": description, "file": file})
+        rows.append({"name": name, "description": description, "file": file, "shadows_shipped": shadowed(name)})
     if as_json:
         errors.say_json(rows)
         return
-    text.table(("NAME", "DESCRIPTION", "FILE"), [(row["name"], row["description"], _short(row["file"])) for row in rows])
+    text.table(("NAME", "DESCRIPTION", "FILE"), [(str(row["name"]), str(row["description"]), _winner(row)) for row in rows])
+
+
+def _winner(row: Mapping[str, object]) -> str:
+    """On a terminal it is said that a file takes the place of a shipped one."""
+    instead = " (in place of the shipped one)" if row["shadows_shipped"] and sys.stdout.isatty() else ""
+    return _short(str(row["file"])) + instead
 
 
 @profile.command()
-@_name("name")
-@_set
+@profile_argument("name")
+@changeable("set", "limit", "mount")
 @click.option("--syscalls", metavar="ARCH", is_flag=False, flag_value="native", help="The system call filter instead, in words.")
-@_json
-def show(name: str, *, overrides: tuple[str, ...], syscalls: str | None, as_json: bool) -> None:
+@changeable("json")
+def show(name: str, *, syscalls: str | None, as_json: bool, **changes: Sequence[str]) -> None:
     """Show the effective policy as data: everything resolved, nothing left open."""
-    policy = _load(name, overrides).policy
+    policy = load(name, **changes).policy
     if syscalls is not None:
         from sandbox.kernel.libc import MACHINE
         from sandbox.policy.seccomp.listing import listing
@@ -91,7 +84,7 @@ def show(name: str, *, overrides: tuple[str, ...], syscalls: str | None, as_json
     if as_json:
         errors.say_json(data)
         return
-    text.paragraphs("\n".join(f"{key} = {value}" for key, value in _flat("", data)))
+    text.emit("".join(f"{line}\n" for line in toml.lines(data)))
 
 
 def _architecture(name: str) -> str:
@@ -120,28 +113,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _flat(f"{prefix}.{key}" if prefix else key, item)
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for number, item in enumerate(value):
-            yield from _flat(f"{prefix}[{number}]", item)
-    else:
-        import json
-
-        yield prefix, json.dumps(value, ensure_ascii=False)
-
-
 @profile.command()
-@_name("name")
-@_set
-@_json
-def explain(name: str, *, overrides: tuple[str, ...], as_json: bool) -> None:
+@profile_argument("name")
+@changeable("set", "limit", "mount", "json")
+def explain(name: str, *, as_json: bool, **changes: Sequence[str]) -> None:
     """Explain the effective policy in plain words, each part with the file that it came from."""
     from sandbox.policy import explain as explaining
 
-    chosen = _load(name, overrides)
+    chosen = load(name, **changes)
     if as_json:
         errors.say_json(explaining.to_dict(chosen))
         return
@@ -150,16 +129,28 @@ def explain(name: str, *, overrides: tuple[str, ...], as_json: bool) -> None:
         text.paragraphs(f"{chosen.name}: {chosen.policy.description}")
         text.table((), [(row.section, row.text, row.origin) for row in rows])
         return
-    _draw([(row.section, row.text, _short(row.origin)) for row in rows], chosen)
+    _draw([(row.section, row.text, _short(row.origin)) for row in rows], chosen, _instead(name))
 
 
-def _draw(rows: Sequence[tuple[str, str, str]], chosen: Profile) -> None:
+def _instead(name: str) -> str:
+    """Which file won when a shipped profile has the same name."""
+    from sandbox.policy.load import shadowed
+    from sandbox.policy.profile import available
+
+    if "/" in name or name.endswith(".toml") or not shadowed(name):
+        return ""
+    return f"{available()[name]}, in place of the shipped profile"
+
+
+def _draw(rows: Sequence[tuple[str, str, str]], chosen: Profile, instead: str) -> None:
     """Sections as headings; where a part came from stands dimly behind it."""
     from rich.padding import Padding
     from rich.text import Text
 
     console = text.console(sys.stdout)
     console.print(Text(chosen.name, style="bold"), Text(text.one_line(chosen.policy.description)))
+    if instead:
+        console.print(Text(text.one_line(instead), style="yellow"))
     before = ""
     for section, sentence, origin in rows:
         if section != before:
@@ -179,11 +170,11 @@ def _short(origin: str) -> str:
 
 
 @profile.command()
-@_name("names", nargs=-1, required=True)
-@_json
+@profile_argument("names", nargs=-1, required=True)
+@changeable("json")
 @click.pass_context
 def lint(ctx: click.Context, names: tuple[str, ...], *, as_json: bool) -> None:
-    """Check profiles; exit code 1 when there is an error."""
+    """Check profiles; exit code 1 when there is an error. One that cannot be loaded does not hide the others."""
     from sandbox.policy.lint import lint as check
 
     found = {name: check(name) for name in names}
@@ -194,23 +185,23 @@ def lint(ctx: click.Context, names: tuple[str, ...], *, as_json: bool) -> None:
     else:
         for name, findings in found.items():
             for item in findings:
-                place = item.place or name
-                text.paragraphs(f"{place}: {item.severity}: {item.path}: {item.message}; {item.fix}")
+                about = [item.place or name, item.severity, *filter(None, [item.path]), item.message]
+                text.paragraphs(": ".join(about) + (f"; {item.fix}" if item.fix else ""))
         if not every:
             text.paragraphs("no findings")
     ctx.exit(int(failed))
 
 
 @profile.command()
-@_name("left")
-@_name("right")
-@_json
+@profile_argument("left")
+@profile_argument("right")
+@changeable("json")
 @click.pass_context
 def diff(ctx: click.Context, left: str, right: str, *, as_json: bool) -> None:
     """Compare two effective policies; exit code 1 when they differ."""
     from sandbox.policy.diff import diff as compare
 
-    found = compare(_load(left).policy, _load(right).policy)
+    found = compare(load(left).policy, load(right).policy)
     if as_json:
         errors.say_json([item.to_dict() for item in found])
     elif found:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from sandbox.model.errors import RequestError
@@ -60,9 +61,23 @@ def value(name: str, number: object) -> str:
 def emit(text: str, file: TextIO | None = None) -> None:
     """Write text to stdout (or `file`) at once. Raises RequestError when that cannot be (a full disk)."""
     out = file or sys.stdout
-    try:
+    with _told():
         out.write(text)
         out.flush()
+
+
+def emit_bytes(data: bytes) -> None:
+    """As `emit`, to stdout, for what is no text."""
+    with _told():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from sandbox.host.cgroups import ENVIRONMENT, REQUIRED_V1, Layout, Place
 from sandbox.host.facts import user_name
 
-DEGRADED = "or accept weaker limits with --allow-degraded (allow_degraded=True)"
+DEGRADED = "or accept weaker limits with allow_degraded=True"  # the command says it in the name of its option
 _NO_USERNS = "no sandbox can be started: every isolation of an ordinary user begins with a user namespace"
 _NO_GROUP = "memory, processes and CPU time cannot be limited as a whole, so runs are refused"
 _DROP_IN = "/etc/systemd/system/user@.service.d/delegate.conf"

@@ -36,7 +36,7 @@ def test_a_broken_profile_does_not_hide_the_others(invoke, tmp_path, monkeypatch
 def test_show_is_the_whole_policy(invoke, answer):
     code, out, _ = invoke("profile", "show", "strict")
     assert code == 0
-    assert "identity.uid = 1000" in out.splitlines()
+    assert {"identity.uid = 1000", "umask = 0o077", 'environment.values.HOME = "/work"'} <= set(out.splitlines())
     code, said = answer("profile", "show", "strict", "--set", "memory=16MiB", "--json")
     assert code == 0
     assert said["limits"]["memory_bytes"] == 16 << 20
@@ -58,6 +58,7 @@ def test_explain_says_where_things_come_from(invoke, answer):
     assert "base.toml:" in out
     code, said = answer("profile", "explain", "default", "--set", "limits.wall=1s", "--json")
     assert code == 0
+    assert [row["key"] for row in said["rows"] if row["origin"] == "<override>"] == ["limits.wall"]
     (row,) = [row for row in said["rows"] if row["key"] == "limits.wall"]
     assert row["text"].startswith("1s")
     assert row["origin"] == "<override>"
@@ -73,11 +74,23 @@ def test_lint_tells_errors_by_its_code(invoke, answer, tmp_path):
     code, said = answer("profile", "lint", "--json", str(loose))
     assert code == 1
     assert "error" in {finding["severity"] for finding in said[str(loose)]}
-    broken = tmp_path / "broken.toml"
-    broken.write_text("limits = [\n")
-    code, out, err = invoke("profile", "lint", str(broken))
-    assert (code, out) == (125, "")
-    assert "broken.toml" in err
+
+
+def test_lint_goes_on_after_a_file_that_cannot_be_loaded(invoke, answer, tmp_path):
+    broken, loose = tmp_path / "broken.toml", tmp_path / "loose.toml"
+    broken.write_text("[limits]\nmemry = 1\n")
+    loose.write_text('extends = "default"\n[limits]\nmemory = "8GiB"\n')
+    missing = str(tmp_path / "missing.toml")
+    code, out, err = invoke("profile", "lint", str(broken), missing, str(loose), "strict")
+    assert (code, err) == (1, "")
+    lines = out.splitlines()
+    assert lines[0] == f"{broken}:2: error: limits.memry: unknown key 'memry'; did you mean 'memory'?"
+    assert lines[1].startswith(f"{missing}: error: cannot be read")
+    assert lines[2].startswith(f"{loose}:3: error: limits.memory: is weaker")
+    code, said = answer("profile", "lint", "--json", str(broken), str(loose))
+    assert code == 1
+    assert [[item["severity"] for item in said[str(file)]] for file in (broken, loose)] == [["error"], ["error"]]
+    assert said[str(broken)][0]["place"] == f"{broken}:2"
 
 
 def test_diff_tells_differences_by_its_code(invoke, answer):
@@ -129,6 +142,11 @@ def test_completion_scripts_call_back(invoke, shell):
         ("sandbox ", {"run", "profile", "doctor", "completion"}),
         ("sandbox run --profile str", {"strict"}),
         ("sandbox profile explain nat", {"native"}),
+        ("sandbox run --limit mem", {"memory="}),
+        ("sandbox run --set network", {"network.mode="}),
+        ("sandbox profile show --set identity.u", {"identity.uid="}),
+        ("sandbox profile explain --limit cpu", {"cpu=", "cpu_quota="}),
+        ("sandbox run --set network.mode=n", {"network.mode=none"}),
     ],
 )
 def test_completion_knows_commands_and_profiles(words, expected, monkeypatch):
@@ -142,7 +160,7 @@ def test_completion_knows_commands_and_profiles(words, expected, monkeypatch):
 @pytest.mark.parametrize(
     "words",
     [(), ("run",), ("profile",), ("profile", "list"), ("profile", "show"), ("profile", "explain"), ("profile", "lint"),
-     ("profile", "diff"), ("doctor",), ("completion",)],
+     ("profile", "diff"), ("profile", "export"), ("profile", "simulate"), ("doctor",), ("completion",)],
 )  # fmt: skip
 def test_help_everywhere(invoke, words):
     for option in ("--help", "-h"):
