@@ -1,21 +1,28 @@
 """Files of the caller that go into the work directory: those of `--file`, and those that the command names.
 
-The sandbox does not see the caller's directory, yet `sandbox run -- python3 untrusted.py` must work. So each word of
-the command that names a regular file here is copied in, unless the profile shows that file already.
+The sandbox does not see the caller's directory, yet `sandbox run -- python3 untrusted.py` must work. So these are copied in,
+unless the profile shows them already (docs/decisions/0009-what-a-command-line-gives.md):
+
+    the program, when it is written with a slash
+    the script of an interpreter, wherever it lies
+    any other word that is a relative path to a regular file below the current directory, reached without a link, nothing hidden
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sandbox.cli import reading, trees
+from sandbox.cli.interpreters import script_of
+from sandbox.cli.reading import Content
 from sandbox.model.errors import NotExecutable, RequestError
 from sandbox.model.policy import Policy
+from sandbox.policy.paths import within
 
 COPY_BYTES = 64 << 20
-_NEVER = ("/proc/", "/dev/", "/sys/")
+_NEVER = ("/proc", "/dev", "/sys")
 
 
 @dataclass(slots=True)
@@ -27,77 +34,129 @@ class Inputs:
         files: name in the work directory → (content, mode).
         given: names inside that `--file` asked for.
         copied: (path as the caller wrote it, name inside) of what was copied because the command names it.
+        announced: those of them that are neither the program nor its script: the caller is told.
+        left_out: (path, reason) of what lies in a directory of `--file` and cannot go in.
     """
 
     argv: list[str]
-    files: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    files: dict[str, Content] = field(default_factory=dict)
     given: set[str] = field(default_factory=set)
     copied: list[tuple[str, str]] = field(default_factory=list)
+    announced: list[str] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
 def gather(argv: Sequence[str], policy: Policy, *, cwd: str | None, explicit: Sequence[str], copy: bool) -> Inputs:
     """Read everything that goes in. Raises RequestError, NotExecutable."""
     inputs = Inputs(list(argv))
     for item in explicit:
-        path, name = _path_and_name(item)
-        inputs.files[name] = _read_wanted(path, policy.limits.scratch_bytes - _total(inputs))
-        inputs.given.add(name)
+        _put(inputs, item, policy)
     if copy:
         at_work = (cwd or policy.cwd) == policy.work.path
+        script = script_of(argv)
         for number, word in enumerate(argv):
-            _copy_word(inputs, number, word, policy, at_work=at_work)
+            found = _named(inputs, number, word, policy) if number in (0, script) else _beneath(inputs, word)
+            if found is not None:
+                _copy(inputs, number, found, policy, at_work=at_work)
+                if number not in (0, script) and word not in inputs.announced:
+                    inputs.announced.append(word)
     return inputs
+
+
+def _put(inputs: Inputs, item: str, policy: Policy) -> None:
+    """What `--file` asks for: a file, or a directory with what is in it."""
+    path, name = _path_and_name(item)
+    room = policy.limits.scratch_bytes - _total(inputs)
+    if not os.path.isdir(path):
+        inputs.files[name] = _read_wanted(path, room)
+        inputs.given.add(name)
+        return
+    files, left_out = trees.read_tree(path, room, policy.limits.scratch_inodes)
+    for below, content in files.items():
+        whole = below if name == "." else f"{name}/{below}"
+        inputs.files[whole] = content
+        inputs.given.add(whole)
+    inputs.left_out += [(os.path.join(path, below), reason) for below, reason in left_out]
 
 
 def _path_and_name(item: str) -> tuple[str, str]:
     """PATH[=NAME]; without NAME the base name of PATH. A path that contains '=' itself is taken whole when it exists."""
     path, sign, name = item.rpartition("=")
     if not sign or os.path.lexists(item):
-        path, name = item, os.path.basename(item)
+        path, name = item, os.path.basename(os.path.abspath(item) if item.endswith(("/", ".")) else item)
+    name = name.rstrip("/") if name != "/" else ""
     if not path or not name:
         raise RequestError(f"--file {item!r} is not of the form PATH[=NAME]")
     return path, name
 
 
-def _read_wanted(path: str, room: int) -> tuple[bytes, int]:
+def _read_wanted(path: str, room: int) -> Content:
     """A file that the caller asked for: it must be there, and fit."""
     try:
-        found = _read_regular(path, room)
+        found = reading.named(path, room)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise RequestError(f"--file {path!r} cannot be read: {reason}") from None
     if found is None:
-        raise RequestError(f"--file {path!r} is not a regular file", hint="directories go in with --mount")
+        raise RequestError(f"--file {path!r} is neither a regular file nor a directory")
     if len(found[0]) > room:
         raise RequestError(f"--file {path!r} does not fit the scratch space", hint="mount it: --mount PATH:/data:ro")
     return found
 
 
-def _copy_word(inputs: Inputs, number: int, word: str, policy: Policy, *, at_work: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A word that is a file: the word, its path without '.' and '..', the name it wants inside, its content."""
+
+    word: str
+    path: str
+    name: str
+    content: Content
+
+
+def _named(inputs: Inputs, number: int, word: str, policy: Policy) -> _Found | None:
+    """The program or the script: whatever regular file its path leads to."""
     if (number == 0 and "/" not in word) or not word or visible(word, policy):
-        return
+        return None
     if number == 0 and os.path.isdir(word):
         raise NotExecutable(f"{word!r} is a directory", hint="name a program")
-    name = _name_inside(word)
-    if name in inputs.given and os.path.normpath(word) == name:
-        return  # --file says what this name is inside
-    room = COPY_BYTES - _total(inputs, copied_only=True)
+    path = os.path.normpath(word)
+    outside = os.path.isabs(word) or path == ".." or path.startswith("../")
+    name = os.path.basename(path) if outside else path
+    if name in inputs.given and path == name:
+        return None  # --file says what this name is inside
     try:
-        found = _read_regular(word, room)
+        content = reading.named(word, COPY_BYTES - _total(inputs, copied_only=True))
     except (OSError, ValueError):
-        return  # not a file of ours: an ordinary word, or a path that exists inside only
-    if found is None:
-        return
-    if len(found[0]) > room:
+        return None  # no file of ours: a path that exists inside only
+    return None if content is None else _Found(word, path, name, content)
+
+
+def _beneath(inputs: Inputs, word: str) -> _Found | None:
+    """Any other word: a file below the current directory, nothing hidden and no link on the way."""
+    path = os.path.normpath(word)
+    if not word or "\0" in word or word.endswith("/") or os.path.isabs(word) or path in inputs.given:
+        return None
+    if any(part.startswith(".") for part in path.split("/")):
+        return None
+    try:
+        content = reading.beneath(reading.AT_FDCWD, path, COPY_BYTES - _total(inputs, copied_only=True))
+    except (OSError, UnicodeError):
+        return None  # an ordinary word
+    return None if content is None else _Found(word, path, path, content)
+
+
+def _copy(inputs: Inputs, number: int, found: _Found, policy: Policy, *, at_work: bool) -> None:
+    if len(found.content[0]) > COPY_BYTES - _total(inputs, copied_only=True):
         raise RequestError(
-            f"{word!r} is too large to be copied into the sandbox ({COPY_BYTES >> 20} MiB in all)",
+            f"{found.word!r} is too large to be copied into the sandbox ({COPY_BYTES >> 20} MiB in all)",
             hint="mount it (--mount FILE:/data/FILE:ro), or keep it out with --no-copy",
         )
-    name = _free_name(inputs, name, found)
-    inputs.files[name] = found
-    inputs.copied.append((word, name))
-    kept = at_work and not os.path.isabs(word) and os.path.normpath(word) == name
-    if not kept:
+    name = _free_name(inputs, found.name, found.content)
+    inputs.files[name] = found.content
+    inputs.copied.append((found.word, name))
+    means_the_same = at_work and found.path == name and ".." not in found.word.split("/")
+    if not means_the_same:
         inputs.argv[number] = f"{policy.work.path.rstrip('/')}/{name}"
 
 
@@ -106,14 +165,14 @@ def visible(word: str, policy: Policy) -> bool:
     path = os.path.normpath(word)
     if not os.path.isabs(word):
         return False
-    if (path + "/").startswith(_NEVER):
+    if any(within(path, place) for place in _NEVER):
         return True
     places = [(mount.target, mount.source) for mount in policy.mounts]
     if policy.rootfs.kind == "directory":
         places.append(("/", policy.rootfs.source))
     for target, source in places:
-        rest = os.path.relpath(path, target)
-        if rest == "." or not rest.startswith(".."):
+        if within(path, target):
+            rest = os.path.relpath(path, target)
             try:
                 if os.path.lexists(os.path.join(source, rest) if rest != "." else source):
                     return True
@@ -122,13 +181,7 @@ def visible(word: str, policy: Policy) -> bool:
     return False
 
 
-def _name_inside(word: str) -> str:
-    """The same relative name; the base name of what lies elsewhere."""
-    path = os.path.normpath(word)
-    return os.path.basename(path) if os.path.isabs(word) or path.startswith("..") else path
-
-
-def _free_name(inputs: Inputs, name: str, content: tuple[bytes, int]) -> str:
+def _free_name(inputs: Inputs, name: str, content: Content) -> str:
     """The name, or 2/name, 3/name… when another file has it or is in the way."""
     candidate, number = name, 1
     while any(_collide(candidate, other) for other in inputs.files):
@@ -146,19 +199,3 @@ def _collide(one: str, other: str) -> bool:
 def _total(inputs: Inputs, *, copied_only: bool = False) -> int:
     names = {name for _, name in inputs.copied} if copied_only else set(inputs.files)
     return sum(len(inputs.files[name][0]) for name in names)
-
-
-def _read_regular(path: str, most: int) -> tuple[bytes, int] | None:
-    """(content, mode) of a regular file, at most `most` + 1 bytes of it; None for anything else. Never waits for a fifo."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        return None  # opening a device can do things
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with open(fd, "rb", buffering=0) as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            return None
-        parts, left = [], max(0, most) + 1
-        while left and (part := file.read(min(left, 1 << 20))):
-            parts.append(part)
-            left -= len(part)
-    return b"".join(parts), 0o755 if found.st_mode & 0o111 else 0o644

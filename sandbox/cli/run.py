@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sandbox.cli import errors, live
-from sandbox.cli.complete import profile_names
+from sandbox.cli import complete, errors, live
+from sandbox.cli.changes import MOUNT_FORM
 from sandbox.model.errors import RequestError
 
 if TYPE_CHECKING:
@@ -62,26 +62,40 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 
 @click.command(epilog=_EPILOG, context_settings={"allow_interspersed_args": False}, options_metavar="[OPTIONS] --")
 @_option(
-    "-p", "--profile", default="default", show_default=True, metavar="NAME|FILE", shell_complete=profile_names, help="Profile."
+    "-p",
+    "--profile",
+    default="default",
+    show_default=True,
+    metavar="NAME|FILE",
+    shell_complete=complete.profile_names,
+    help="Profile.",
 )
-@_option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Tighten the profile, e.g. network.mode=none.")
-@_option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Lower a limit: cpu, wall, memory, pids, output…")
 @_option(
-    "--mount",
-    "mounts",
+    "--set",
+    "overrides",
     multiple=True,
-    metavar="SRC[:DST][:ro|rw][,noexec]",
-    help="Show a host path inside; read-only by default.",
+    metavar="KEY=VALUE",
+    shell_complete=complete.override_keys,
+    help="Tighten the profile, e.g. network.mode=none.",
 )
+@_option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=VALUE",
+    shell_complete=complete.limit_names,
+    help="Lower a limit: cpu, wall, memory, pids, output…",
+)
+@_option("--mount", "mounts", multiple=True, metavar=MOUNT_FORM, help="Show a host path inside; read-only by default.")
 @_option("--env", "env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable; NAME alone copies ours.")
-@_option("--file", "files", multiple=True, metavar="PATH[=NAME]", help="Copy a file into the work directory.")
+@_option("--file", "files", multiple=True, metavar="PATH[=NAME]", help="Copy a file or directory into the work directory.")
 @_option("--collect", multiple=True, metavar="NAME", help="Take a file, directory or pattern out of the work directory.")
 @_option("--out", metavar="DIR", help="New directory for the collected files.")
 @_option("--stdin", metavar="FILE", help="Read standard input from a file; /dev/null gives none.")
 @_option("--cwd", metavar="DIR", help="Working directory inside (absolute).")
 @_option("-t", "--tty", is_flag=True, help="Give the program a private terminal that follows ours.")
 @_option("--allow-degraded", is_flag=True, help="Run also where the host lacks control groups, with weaker stand-ins.")
-@_option("--copy/--no-copy", default=True, show_default=True, help="Copy in regular files that the command names.")
+@_option("--copy/--no-copy", default=True, show_default=True, help="Copy in files that the command names (docs/cli.md).")
 @_option("-v", "--report/--no-report", "report", help="Report on stderr how it ended, what it used, what was enforced.")
 @_option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors and the warning of weaker controls.")
 @_option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead (docs/result.md).")
@@ -128,6 +142,7 @@ def _execute(
     profile = profile.tightened(overrides) if overrides else profile
     profile = profile.with_mounts(mounts) if mounts else profile
     going_in = inputs.gather(command, profile.policy, cwd=options.cwd, explicit=options.files, copy=options.copy)
+    _announce(options, going_in)
     stdin = _stdin(options, stack)
     if options.tty and "TERM" in os.environ:
         environment.setdefault("TERM", os.environ["TERM"])
@@ -153,6 +168,14 @@ def _execute(
     finally:
         restore()
     return result, going_in, signals.ended_by
+
+
+def _announce(options: Options, going_in: Inputs) -> None:
+    """Say what goes in that the caller may not have meant; the report has it too."""
+    if going_in.announced and not options.quiet and not options.report:
+        errors.complain(f"copied in: {', '.join(going_in.announced)} (--no-copy keeps them out)")
+    for path, reason in () if options.quiet else going_in.left_out:
+        errors.complain(f"not copied in: {path}: {reason}")
 
 
 def _nothing() -> None:

@@ -31,9 +31,36 @@ def test_a_script_of_the_callers_directory_runs(cli: Cli, tmp_path: Path) -> Non
     (tmp_path / "untrusted.py").write_text("import sys; print('hello', open(sys.argv[1]).read()); sys.exit(7)")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "in.txt").write_text("data")
-    assert cli("run", "--", "python3", "untrusted.py", "data/in.txt") == (7, b"hello data\n", b"")
+    told = b"sandbox: copied in: data/in.txt (--no-copy keeps them out)\n"
+    assert cli("run", "--", "python3", "untrusted.py", "data/in.txt") == (7, b"hello data\n", told)
     code, out, _ = cli("run", "--no-copy", "--", "python3", "untrusted.py", "data/in.txt")
     assert (code, out) == (2, b"")
+
+
+def test_a_file_elsewhere_is_no_input_by_its_name_alone(cli: Cli, tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    secret = tmp_path / "secret"
+    secret.write_text("print('secret')")
+    (inner / "link").symlink_to("../secret")
+    (inner / ".hidden").write_text("secret")
+    cli.directory = inner
+    for word in (str(secret), "../secret", "link", ".hidden"):
+        code, out, err = cli("run", "--", "cat", word)
+        assert (code, out) == (1, b"")
+        assert err.startswith(b"cat: ")
+    assert cli("run", "--", "python3", "../secret") == (0, b"secret\n", b"")
+    code, out, _ = cli("run", "--file", "../secret=there", "--", "cat", "there")
+    assert (code, out) == (0, b"print('secret')")
+
+
+def test_a_directory_goes_in(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "package" / "inner").mkdir(parents=True)
+    (tmp_path / "package" / "__main__.py").write_text("from inner import word; print(word.TEXT)")
+    (tmp_path / "package" / "inner" / "word.py").write_text("TEXT = 'hello'")
+    (tmp_path / "package" / "link").symlink_to("/etc/passwd")
+    told = b"sandbox: not copied in: package/link: a symbolic link\n"
+    assert cli("run", "--file", "package", "--", "python3", "package") == (0, b"hello\n", told)
 
 
 def test_a_program_of_the_callers_directory_runs(cli: Cli, tmp_path: Path) -> None:
