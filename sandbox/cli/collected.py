@@ -40,17 +40,20 @@ class Destination:
         *directories, last = name.split("/")
         if name.startswith("/") or any(part in ("", ".", "..") for part in (*directories, last)):
             raise OSError(errno.EINVAL, "is no relative name")
-        parent = os.dup(self._fd)
+        parents = [os.dup(self._fd)]
         try:
             for part in directories:
-                child = _enter(part, parent)
-                os.close(parent)
-                parent = child
-            fd = os.open(last, _CREATE, 0o700 if file.mode & 0o100 else 0o600, dir_fd=parent)
+                parents.append(_enter(part, parents[-1]))
+            fd = os.open(last, _CREATE, 0o700 if file.mode & 0o100 else 0o600, dir_fd=parents[-1])
+            _fill(fd, file.data, last, parents[-1])
+        except OSError:
+            for part, parent in reversed(list(zip(directories, parents, strict=False))):
+                with contextlib.suppress(OSError):  # something else is in it
+                    os.rmdir(part, dir_fd=parent)
+            raise
         finally:
-            os.close(parent)
-        with open(fd, "wb") as out:
-            out.write(file.data)
+            for parent in parents:
+                os.close(parent)
 
     def close(self) -> None:
         """Let go; remove the directory if nothing was put in."""
@@ -60,6 +63,16 @@ class Destination:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
                 raise
+
+
+def _fill(fd: int, data: bytes, name: str, parent: int) -> None:
+    """Write all of it; half a file would be taken for a whole one, so it is taken away. Raises OSError."""
+    try:
+        with open(fd, "wb") as out:
+            out.write(data)
+    except OSError:
+        os.unlink(name, dir_fd=parent)
+        raise
 
 
 def _enter(name: str, parent: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 
 import pytest
@@ -113,7 +114,7 @@ def test_a_bug_of_ours_is_never_the_payloads_code(api, invoke):
         ("run", "--set", "=1", "--", "x"),
         ("run", "--env", "NO_SUCH_VARIABLE_HERE", "--", "x"),
         ("run", "--file", "/no/such", "--", "x"),
-        ("run", "--file", "/tmp", "--", "x"),
+        ("run", "--file", "/dev/null", "--", "x"),
         ("run", "--stdin", "/no/such", "--", "x"),
         ("run", "--mount", "/no/such", "--", "x"),
         ("run", "--mount", "/usr:relative", "--", "x"),
@@ -186,6 +187,32 @@ def test_a_limit_is_named_unless_quiet(api, invoke):
     assert invoke("run", "-q", "--", "x") == (137, "", "")
 
 
+def test_what_goes_in_unasked_is_announced(api, invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("script.py", "a", "b\x1b"):
+        (tmp_path / name).write_bytes(b"x")
+    words = ("python3", "script.py", "a", "b\x1b", "a", "other")
+    said = "sandbox: copied in: a, b\\x1b (--no-copy keeps them out)\n"
+    for options, err in (((), said), (("--json",), said), (("-q",), ""), (("--no-copy",), "")):
+        assert invoke("run", *options, "--", *words)[2] == err
+    assert set(api.started["files"]) == set()
+    _, _, err = invoke("run", "-v", "--", *words)
+    assert "(--no-copy keeps them out)" not in err
+    assert "copied in: script.py\n  a\n  b\\x1b\n" in err
+    assert set(api.started["files"]) == {"script.py", "a", "b\x1b"}
+    assert invoke("run", "--", "python3", "script.py")[2] == ""
+
+
+def test_what_a_directory_leaves_out_is_told(api, invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "f").write_bytes(b"x")
+    (tmp_path / "t" / "l").symlink_to("f")
+    assert invoke("run", "--file", "t=in", "--", "x") == (0, "", "sandbox: not copied in: t/l: a symbolic link\n")
+    assert api.started["files"] == {"in/f": (b"x", 0o644)}
+    assert invoke("run", "-q", "--file", "t", "--", "x") == (0, "", "")
+
+
 def test_the_report_has_every_part(api, invoke, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "script").write_bytes(b"x")
@@ -212,6 +239,27 @@ def test_collected_files_are_written_below_a_new_directory(api, invoke, tmp_path
     }
     assert found == {"a": (b"1", 0o600), "d/e/f": (b"2", 0o700), "d/g": (b"3", 0o600)}
     assert out.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["big", "d/e/big"])
+def test_a_full_disk_leaves_no_half_file(api, invoke, tmp_path, name):
+    out = tmp_path / "out"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(_):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+
+    api.during = fill
+    big = CollectedFile(b"x" * 300_000, 0o644)
+    for files, left in (({name: big}, []), ({"a": CollectedFile(b"whole", 0o644), name: big}, ["a"])):
+        api.result = make_result(files=files)
+        try:
+            code, _, err = invoke("run", "--collect", ".", "--out", str(out), "--", "x")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (code, err) == (125, f"sandbox: --out: {name!r} cannot be written: File too large\n")
+        assert (sorted(os.listdir(out)) if out.exists() else []) == left
+        assert out.exists() == bool(left)
 
 
 def test_an_empty_collection_leaves_no_directory(api, invoke, tmp_path):
