@@ -73,14 +73,15 @@ def _winner(row: Mapping[str, object]) -> str:
 @changeable("json")
 def show(name: str, *, syscalls: str | None, as_json: bool, **changes: Sequence[str]) -> None:
     """Show the effective policy as data: everything resolved, nothing left open."""
-    policy = load(name, **changes).policy
+    chosen = load(name, **changes)
+    policy = chosen.policy
     if syscalls is not None:
         from sandbox.kernel.libc import MACHINE
         from sandbox.policy.seccomp.listing import listing
 
         text.emit(listing(policy.seccomp, MACHINE if syscalls == "native" else _architecture(syscalls)))
         return
-    data = policy_dict(policy)
+    data = {**policy_dict(policy), "granted": list(chosen.granted)}
     if as_json:
         errors.say_json(data)
         return

@@ -22,6 +22,7 @@ from sandbox.model.errors import UnsupportedHostError
 from sandbox.model.plan import Filters, Plan
 from sandbox.model.policy import Policy
 from sandbox.policy import capabilities, idmaps, landlock, rootfs
+from sandbox.policy.origins import OVERRIDE, place
 from sandbox.policy.rootfs import HARD, NOEXEC, NOSYMFOLLOW
 
 _RUN_NAMESPACES = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET
@@ -75,11 +76,11 @@ def _sources(policy: Policy, root: rootfs.Root) -> list[tuple[str, bool]]:
 def _check_cpus(policy: Policy, facts: HostFacts) -> None:
     missing = sorted(set(policy.cgroup.cpus) - set(facts.cpus))
     if missing and facts.cpus:
-        origin = policy.origins.get("cgroup.cpus")
-        said = f" ({origin.file}:{origin.line})" if origin is not None and origin.line else ""
+        said = place(policy, "cgroup.cpus")
+        who = "the caller" if said == OVERRIDE.file else f"the profile ({said})" if said else "the profile"
         raise UnsupportedHostError(
             "cgroup.cpus",
-            f"the profile{said} asks for CPU {', '.join(map(str, missing))}, this host has {cpu_text(facts.cpus)}",
+            f"{who} asks for CPU {', '.join(map(str, missing))}, this host has {cpu_text(facts.cpus)}",
             "name CPUs of this host in cgroup.cpus, or none",
         )
 

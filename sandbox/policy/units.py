@@ -84,7 +84,8 @@ def _parse(value: object, units: dict[str, int], most: int, expected: str, *, pl
     else:
         raise ValueError(f"expected {expected}, not {value!r} (units: {', '.join(units)})")
     if not 0 <= number <= most:
-        raise ValueError(f"expected {expected} between 0 and {most}, not {value!r}")
+        last = size_text(most) if plain else duration_text(most)
+        raise ValueError(f"expected {expected}, from 0 to {last}, not {value!r}")
     return number
 
 

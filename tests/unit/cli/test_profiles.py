@@ -75,6 +75,7 @@ def test_changes_are_shown_as_run_would_take_them(invoke, answer, tmp_path):
     words = ("--set", "network.mode=none", "--limit", "memory=64MiB", "--mount", f"{tmp_path}:/data:ro,noexec")
     said = answer("profile", "show", "python", *words, "--json")[1]
     assert said["limits"]["memory_bytes"] == 64 << 20
+    assert said["granted"] == ["/data"]
     (mount,) = [item for item in said["mounts"] if item["target"] == "/data"]
     assert (mount["source"], mount["executable"], mount["writable"]) == (str(tmp_path), False, False)
     rows = {row["key"]: row for row in answer("profile", "explain", "python", *words, "--json")[1]["rows"]}

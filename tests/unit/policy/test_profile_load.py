@@ -36,6 +36,8 @@ def test_all_shipped_profiles_can_be_named() -> None:
     [
         ('[limits]\nmemry = "1MiB"', "limits.memry", 2, ("unknown key", "did you mean 'memory'")),
         ('[limits]\n\nmemory = "1XB"', "limits.memory", 3, ("expected a size such as 256MiB", "'1XB'")),
+        ('[limits]\nmemory = "9999999GiB"', "limits.memory", 2, ("from 0 to 1048576GiB",)),
+        ('[limits]\nwall = "721h"', "limits.wall", 2, ("from 0 to 720h",)),
         ("[limits]\ncpu = 5", "limits.cpu", 2, ("expected a duration with its unit",)),
         ("[limits]\npids = true", "limits.pids", 2, ("whole number",)),
         ("[limits]\npids = 0", "limits.pids", 2, ("more than 0",)),
