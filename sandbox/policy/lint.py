@@ -44,12 +44,16 @@ class Finding:
 def lint(name: str) -> tuple[Finding, ...]:
     """All findings about a profile, by name or path; one that cannot be loaded is a finding too."""
     try:
-        layers = load.load_chain(name)
-        policy = resolve(layers)
+        found = _findings(load.load_chain(name))
     except ProfileError as error:
         where = f"{error.file}:{error.line}" if error.file and error.line else error.file
-        return (Finding("error", error.path, where, error.message, error.hint),)
-    found = [
+        found = [Finding("error", error.path, where, error.message, error.hint)]
+    return tuple(sorted(found, key=lambda item: (item.severity, item.path)))
+
+
+def _findings(layers: Sequence[Layer]) -> list[Finding]:
+    policy = resolve(layers)
+    return [
         *_weaker(policy, layers),
         *_calls(policy),
         *_misspelt(policy, layers),
@@ -58,7 +62,6 @@ def lint(name: str) -> tuple[Finding, ...]:
         *_startable(policy, layers),
         *_limits(policy, Merged(layers)),
     ]
-    return tuple(sorted(found, key=lambda item: (item.severity, item.path)))
 
 
 def _weaker(policy: Policy, layers: Sequence[Layer]) -> Iterator[Finding]:

@@ -86,6 +86,13 @@ def test_a_profile_that_contradicts_itself_without_its_child(write: Write, tmp_p
     assert errors(write(f'extends = "./parent.toml"\n[rootfs]\nsource = "{tmp_path}"\n')) == [("limits.memory", 4)]
 
 
+def test_a_layer_that_is_wrong_by_itself_is_a_finding(write: Write) -> None:
+    write('extends = "system"\n[limits]\npids = 0\n', "parent")
+    (finding,) = lint(write('extends = "./parent.toml"\n[limits]\npids = 5\n'))
+    assert (finding.severity, finding.path) == ("error", "limits.pids")
+    assert finding.place.endswith("parent.toml:3")
+
+
 def test_a_profile_that_cannot_be_loaded_is_a_finding(write: Write) -> None:
     (finding,) = lint(write("[limits]\nmemry = 1\n"))
     assert (finding.severity, finding.path, finding.message) == ("error", "limits.memry", "unknown key 'memry'")
