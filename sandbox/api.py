@@ -79,7 +79,7 @@ class Sandbox:
         profile: AnyProfile = "default",
         *,
         limits: AnyLimits = None,
-        mounts: Sequence[Mount] = (),
+        mounts: Sequence[Mount | str] = (),
         allow_degraded: bool = False,
         max_concurrency: int | None = None,
     ) -> None:
@@ -199,7 +199,7 @@ def run(
     argv: Sequence[Word],
     *,
     profile: AnyProfile = "default",
-    mounts: Sequence[Mount] = (),
+    mounts: Sequence[Mount | str] = (),
     allow_degraded: bool = False,
     **options: Unpack[RunOptions],
 ) -> RunResult:
@@ -229,7 +229,7 @@ async def arun(
     argv: Sequence[Word],
     *,
     profile: AnyProfile = "default",
-    mounts: Sequence[Mount] = (),
+    mounts: Sequence[Mount | str] = (),
     allow_degraded: bool = False,
     **options: Unpack[RunOptions],
 ) -> RunResult:
@@ -255,7 +255,7 @@ def _nobody_wants(finding: asyncio.Future[tuple[Profile, Engine]]) -> None:
         shared.give_back(finding.result()[1])
 
 
-def _shared_engine(profile: AnyProfile, mounts: Sequence[Mount], *, allow_degraded: bool) -> tuple[Profile, Engine]:
+def _shared_engine(profile: AnyProfile, mounts: Sequence[Mount | str], *, allow_degraded: bool) -> tuple[Profile, Engine]:
     """The profile, and an engine that must be given back."""
     chosen = _profile(profile, mounts)
     policy = chosen.policy
@@ -263,7 +263,7 @@ def _shared_engine(profile: AnyProfile, mounts: Sequence[Mount], *, allow_degrad
     return chosen, engine
 
 
-def _profile(profile: AnyProfile, mounts: Sequence[Mount]) -> Profile:
+def _profile(profile: AnyProfile, mounts: Sequence[Mount | str]) -> Profile:
     chosen = Profile.load(profile) if isinstance(profile, str) else profile
     if not isinstance(chosen, Profile):
         raise RequestError(f"profile must be a name, a path or a Profile, not {type(profile).__name__}")

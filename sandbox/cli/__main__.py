@@ -1,5 +1,5 @@
 """`python -m sandbox.cli` is the command `sandbox`."""
 
-from sandbox.cli.main import main
+from sandbox.cli.start import main
 
 main()

@@ -108,6 +108,12 @@ def _in_our_words(error: click.ClickException) -> SandboxError:
 
 def _bug(error: Exception, *, as_json: bool) -> int:
     """Python would exit with 1, which a caller takes for the payload's code."""
+    if isinstance(error, OSError):
+        from sandbox.model.errors import ResourceError
+
+        exhausted = ResourceError.exhausted("sandbox cannot go on", error.errno)
+        if exhausted is not None and error.errno != errno.ENOSPC:
+            return errors.show(exhausted, as_json=as_json)
     import traceback
 
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:  # help, which click writes

@@ -198,8 +198,11 @@ def _directories(path: str) -> list[os.DirEntry[str]]:
 
 def _libseccomp() -> tuple[str, str]:
     """(what was found, "") or ("", why not)."""
+    from sandbox.kernel.libraries import by_usual_names
+
     try:
-        import pyseccomp
+        with by_usual_names():
+            import pyseccomp
     except (ImportError, OSError, RuntimeError) as error:
         return "", str(error)
     return f"{pyseccomp._libseccomp_path}, API level {pyseccomp.get_api()}", ""

@@ -178,12 +178,25 @@ def _other(policy: Policy, key: str, value: object) -> Policy:
         targets = _names(value)
         _check_subset(key, targets, tuple(mount.target for mount in policy.mounts))
         if key == "mounts.remove":
+            _check_uncovers_nothing(policy, targets)
             return dataclasses.replace(policy, mounts=tuple(item for item in policy.mounts if item.target not in targets))
         mounts = tuple(dataclasses.replace(item, writable=False) if item.target in targets else item for item in policy.mounts)
         return dataclasses.replace(policy, mounts=mounts)
     elsewhere = _ELSEWHERE.get(key.partition(".")[0])
     hint = f"use {elsewhere}" if elsewhere else tables.nearest(key, known_keys()) or f"keys: {', '.join(known_keys())}"
     raise PolicyError("cannot be overridden by a caller", path=key, hint=hint)
+
+
+def _check_uncovers_nothing(policy: Policy, targets: tuple[str, ...]) -> None:
+    """What lies over a part of something else may be there to cover it."""
+    others = [item.target for item in policy.mounts if item.target not in targets]
+    below = ["/"] if policy.rootfs.kind == "directory" else others
+    for target in targets:
+        for other in below:
+            if target.startswith(other.rstrip("/") + "/"):
+                raise PolicyError(
+                    f"removing {target!r} would uncover what {other!r} has there", path="mounts.remove", hint="remove both"
+                )
 
 
 def _parsed(key: str, value: object, parse: Callable[[object], Any]) -> Any:

@@ -11,7 +11,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.model.errors import ProfileError, UnsupportedHostError
+from sandbox.kernel.libraries import by_usual_names
+from sandbox.model.errors import ProfileError, ResourceError, UnsupportedHostError
 from sandbox.model.plan import Filters
 from sandbox.model.policy import ArgCondition, SeccompPolicy, SeccompRule
 from sandbox.policy.seccomp import rules, tables
@@ -111,8 +112,12 @@ def _check_usable(table: Mapping[str, rules.Decision]) -> None:
 
 def _library() -> Any:
     try:
-        import pyseccomp  # its import costs 35 ms
+        with by_usual_names():
+            import pyseccomp
     except (ImportError, OSError, RuntimeError) as error:
+        exhausted = ResourceError.exhausted("the filter cannot be compiled", getattr(error, "errno", None))
+        if exhausted is not None:
+            raise exhausted from error
         raise UnsupportedHostError(
             "libseccomp", f"pyseccomp cannot be loaded: {error}", "apt install libseccomp2 && pip install pyseccomp"
         ) from error

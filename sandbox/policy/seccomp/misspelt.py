@@ -50,8 +50,11 @@ def slips(one: str, other: str, most: int) -> int:
 
 def _resolves(name: str) -> bool:
     """Whether libseccomp knows the name on any architecture."""
+    from sandbox.kernel.libraries import by_usual_names
+
     try:
-        import pyseccomp  # its import costs 35 ms
+        with by_usual_names():
+            import pyseccomp
     except (ImportError, OSError, RuntimeError):
         return True
     number: int = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)

@@ -36,11 +36,11 @@ _ACTIONS: Mapping[str, Action] = {
 }
 _OPERATORS = {f"SCMP_CMP_{name.upper()}": name for name in ("eq", "ne", "lt", "le", "gt", "ge", "masked_eq")}
 _ARCH_WORDS = {"x86_64": {"amd64", "x86_64", "SCMP_ARCH_X86_64"}, "aarch64": {"arm64", "aarch64", "SCMP_ARCH_AARCH64"}}
-# Every key of the OCI runtime specification and of moby's profiles, by the kind of object.
+# Every key of the OCI runtime specification, of moby's profiles and of podman's (`errno` names), by the kind of object.
 _KEYS = {
-    "profile": "defaultAction defaultErrnoRet architectures archMap flags listenerPath listenerMetadata syscalls",
+    "profile": "defaultAction defaultErrnoRet defaultErrno architectures archMap flags listenerPath listenerMetadata syscalls",
     "archMap": "architecture subArchitectures",
-    "entry": "names name action errnoRet args comment includes excludes",
+    "entry": "names name action errnoRet errno args comment includes excludes",
     "condition": "index value valueTwo op",
     "filter": "caps arches minKernel",
 }
@@ -178,6 +178,12 @@ class _Reader:
             raise self.wrong(f"{path}.{key}".lstrip("."), f"unknown action {word!r}", tables.nearest(str(word), _ACTIONS))
         given = data.get(errno_key)
         number = errno.EPERM if given is None else self.number(given, f"{path}.{errno_key}".lstrip("."), tables.MAX_ERRNO)
+        name_key = errno_key.removesuffix("Ret")
+        if data.get(name_key) not in (None, ""):
+            try:
+                number = tables.errno_number(str(data[name_key]))
+            except KeyError:
+                raise self.wrong(f"{path}.{name_key}".lstrip("."), f"unknown errno {data[name_key]!r}", "such as EPERM") from None
         action = _ACTIONS[word]
         return action, (errno.ENOSYS if word == "SCMP_ACT_TRACE" else number) if action == "errno" else 0
 

@@ -175,3 +175,12 @@ def test_a_profile_takes_mounts_as_text_too(tmp_path: Path) -> None:
     assert [mount.source for mount in DEFAULT.with_mounts([Mount("/opt", "/usr")]).policy.mounts if mount.target == "/usr"] == [
         "/opt"
     ]
+
+
+def test_removing_a_mount_never_uncovers_another() -> None:
+    mounts = [{"source": "/usr", "why": "w"}, {"source": "/opt", "target": "/usr/games", "why": "covers"}]
+    profile = Profile.from_dict({"extends": "base", "mounts": mounts})
+    with pytest.raises(PolicyError, match="would uncover"):
+        profile.tightened({"mounts.remove": "/usr/games"})
+    assert profile.tightened({"mounts.remove": "/usr,/usr/games"}).policy.mounts == ()
+    assert [item.target for item in profile.tightened({"mounts.remove": "/usr"}).policy.mounts] == ["/usr/games"]

@@ -335,3 +335,21 @@ def test_container_runtimes_make_the_same_filter_of_an_exported_profile(name):
         for args in boundaries(policy, call) if call in known else ():
             found = simulate.run(program, ARCH, known[call], args)
             assert found == seen(verdict(compiled, ARCH, known[call], args)), (call, [hex(value) for value in args])
+
+
+def test_podmans_names_of_errors_are_read():
+    data = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 38,
+        "defaultErrno": "ENOSYS",
+        "syscalls": [
+            {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "errno": "EACCES"},
+        ],
+    }
+    policy = import_oci(data, "x86_64")
+    assert policy.default_errno == errno.ENOSYS
+    assert [rule.errno for rule in policy.rules if rule.syscalls == ("bpf",)] == [errno.EACCES]
+    data["syscalls"][1]["errno"] = "EWHAT"
+    with pytest.raises(ProfileError, match=r"syscalls\[1\].errno: unknown errno 'EWHAT'"):
+        import_oci(data, "x86_64")
