@@ -206,8 +206,27 @@ def _conclude(
     lines = report.notes(result, warnings_only=options.report or options.quiet)
     if lines or options.report:
         output.end_line()
+    if not result.ok and not options.quiet:
+        lines += _unusable_mounts(options, result)
     for line in lines:
         errors.complain(line)
     if options.report:
         report.full(result, going_in.copied)
     return report.exit_code(result, ended_by)
+
+
+def _unusable_mounts(options: Options, result: RunResult) -> list[str]:
+    """A run that failed may have met "Permission denied" in what was mounted for it: say why."""
+    from sandbox.cli import values
+    from sandbox.policy.idmaps import closed_to_others
+
+    if result.enforced["identity"]["id_map"] != "ranges":
+        return []
+    lines = []
+    for text in options.mounts:
+        mount = values.mount(text)
+        owner = closed_to_others(mount.source, writable=mount.writable)
+        if owner is not None:
+            what = "be written" if mount.writable else "be read"
+            lines.append(f"note: {mount.source} can {what} by uid {owner} only, and the program runs as a host user of its own")
+    return lines

@@ -93,15 +93,17 @@ def _ranges(
 
 def needs_caller(sources: Iterable[tuple[str, bool]], uid: int) -> bool:
     """Whether any (source, writable) can be used by its owner alone, and `uid` is that owner."""
-    for source, writable in sources:
-        try:
-            found = os.stat(source)
-        except OSError:
-            continue
-        wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(found.st_mode) else 0) | (stat.S_IWOTH if writable else 0)
-        if found.st_uid == uid and found.st_mode & wanted != wanted:
-            return True
-    return False
+    return any(closed_to_others(source, writable=writable) == uid for source, writable in sources)
+
+
+def closed_to_others(source: str, *, writable: bool) -> int | None:
+    """The owner, if nobody else can read (and enter, and write) a file or directory; None otherwise."""
+    try:
+        found = os.stat(source)
+    except OSError:
+        return None
+    wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(found.st_mode) else 0) | (stat.S_IWOTH if writable else 0)
+    return found.st_uid if found.st_mode & wanted != wanted else None
 
 
 _block = -1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sandbox import LaunchError, Mount, Outcome, Profile, ProfileError, Sandbox
+from tests.conftest import ROOT
 from tests.support.require import missing
 
 pytestmark = pytest.mark.vm
@@ -173,3 +176,11 @@ def test_a_directory_of_the_callers_own_can_be_written(place: Path, degraded: bo
     with Sandbox("default", allow_degraded=degraded) as box:
         ranges = missing("newuidmap") is None
         assert box.run(["/bin/true"]).enforced["identity"]["id_map"] == ("ranges" if ranges else "single")
+
+
+@pytest.mark.root
+def test_the_command_says_why_a_mount_cannot_be_used(place: Path) -> None:
+    words = [sys.executable, "-m", "sandbox.cli", "run", "--mount", f"{place}:/data:rw", "--", "touch", "/data/x"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"note: {place} can be written by uid 0 only" in done.stderr
