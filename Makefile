@@ -4,7 +4,7 @@ PYTEST_WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: setup run test test-user check format test-vm bench clean
+.PHONY: setup run test test-user check format escape test-vm bench clean
 
 setup:
 	@scripts/setup
@@ -32,6 +32,11 @@ check: setup
 format: setup
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+# Attacks with and without their layers, beside bubblewrap; as root also as an ordinary user.
+escape:
+	@scripts/setup --tests
+	@scripts/escape
 
 # Needs root once, to build the image; qemu, no hardware virtualisation.
 test-vm: setup

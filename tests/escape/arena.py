@@ -1,0 +1,196 @@
+"""Where attacks are run: in a sandbox of a profile, with layers taken away, or under plain bubblewrap."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import pkgutil
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from sandbox import Mount, Profile, Sandbox, SandboxError
+from sandbox.resources.cgroups import find_base
+from sandbox.runtime import launcher as launcher_module
+from sandbox.runtime.engine import Engine
+from tests.escape import attacks as attack_modules
+from tests.escape import layers
+from tests.escape.model import CATEGORIES, HERE, Attack, Scene, Trial, verdict_of
+from tests.support.clock import SLOWNESS, seconds
+from tests.support.programs import build
+
+INSIDE = "/opt/attack"
+BWRAP = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+WALL = "10s"
+
+
+def load() -> dict[str, Attack]:
+    """Every attack by its id."""
+    found: dict[str, Attack] = {}
+    for info in sorted(pkgutil.iter_modules(attack_modules.__path__), key=lambda item: item.name):
+        module = importlib.import_module(f"{attack_modules.__name__}.{info.name}")
+        for attack in module.ATTACKS:
+            if attack.id in found:
+                raise ValueError(f"two attacks are called {attack.id}")
+            unknown = [name for name in attack.layers if name not in layers.LAYERS]
+            if unknown:
+                raise ValueError(f"{attack.id}: unknown layers {unknown}")
+            found[attack.id] = attack
+            CATEGORIES[attack.id] = info.name
+    return found
+
+
+class Arena:
+    """Keeps payloads and warm sandboxes. Use as a context; one thread."""
+
+    def __init__(self, *, degraded: bool) -> None:
+        self.degraded = degraded
+        self._stack = contextlib.ExitStack()
+        self._boxes: dict[tuple[str, tuple[str, ...]], Sandbox] = {}
+
+    def __enter__(self) -> Self:
+        base = "/var/tmp" if os.access("/var/tmp", os.W_OK) else None
+        self.directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="sandbox-escape-", dir=base)))
+        self.directory.chmod(0o755)
+        self.payloads = self.directory / "payloads"
+        self.payloads.mkdir()
+        sources = sorted((HERE / "payloads").glob("*.c"))
+        program = build(sources[0], "-I", str(HERE / "payloads"), *(str(path) for path in sources[1:]))
+        shutil.copy2(program, self.payloads / "probe")
+        for path in (HERE / "payloads").glob("*.py"):
+            shutil.copy2(path, self.payloads / path.name)
+        for path in self.payloads.iterdir():
+            path.chmod(0o755)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for box in self._boxes.values():
+            box.close()
+        self._stack.close()
+
+    def argv(self, attack: Attack, scene: Scene, where: str) -> list[str]:
+        """The command of an attack, with its payload below `where`."""
+        kind, _, rest = attack.command.partition(" ")
+        if kind == "probe":
+            return [f"{where}/probe", *rest.split(), *scene.arguments]
+        if kind == "python":
+            return ["python3", f"{where}/{rest.split()[0]}.py", *rest.split()[1:], *scene.arguments]
+        if kind == "sh":
+            return ["/bin/sh", "-c", rest, "sh", *scene.arguments]
+        raise ValueError(f"{attack.id}: {kind!r} is no kind of payload")
+
+    def run(self, attack: Attack, profile: str, removed: Sequence[str]) -> Trial:
+        """Run it once."""
+        names = layers.closure(removed)
+        with self._scene(attack) as scene:
+            try:
+                verdict, detail = self._attempt(attack, scene, profile, names)
+            except SandboxError as error:
+                verdict, detail = "contained", f"{type(error).__name__}: {error}"[:200]
+                if removed:  # a launcher that was broken by its knock-out proves nothing
+                    detail = f"BROKEN {detail}"
+        return Trial(attack.id, profile, tuple(sorted(removed)), verdict, detail)
+
+    def _attempt(self, attack: Attack, scene: Scene, profile: str, names: tuple[str, ...]) -> tuple[Any, str]:
+        with self._box(scene, profile, names) as box, layers.callers_side(names):
+            options = {"limits": {"wall": WALL if SLOWNESS == 1 else "19s"}, **scene.options}
+            result = box.run(self.argv(attack, scene, INSIDE), **options)
+        seen = scene.check(result) if scene.check is not None else ""
+        verdict, detail = verdict_of(result.stdout, seen)
+        if verdict == "contained" and detail == "it said nothing":
+            detail = f"{result.outcome}: {result.stderr.decode('utf-8', 'replace').strip()[-150:]}"
+        return verdict, detail
+
+    @contextlib.contextmanager
+    def _box(self, scene: Scene, profile: str, names: tuple[str, ...]) -> Iterator[Sandbox]:
+        """A warm sandbox where the scene asks for nothing special, else one of its own."""
+        if scene.mounts or scene.profile:
+            with self._make(scene, profile, names) as box:
+                yield box
+            return
+        key = (profile, names)
+        if key not in self._boxes:
+            self._boxes[key] = self._make(scene, profile, names)
+        yield self._boxes[key]
+
+    def _make(self, scene: Scene, profile: str, names: tuple[str, ...]) -> Sandbox:
+        mounts = [_mount(str(self.payloads), INSIDE)]
+        mounts += [_mount(source, target, writable=writable) for source, target, writable in scene.mounts]
+        chosen = Profile.load(profile)
+        if scene.profile:
+            chosen = Profile.from_dict({"extends": profile, **scene.profile})
+        box = Sandbox(chosen, mounts=mounts, allow_degraded=self.degraded)
+        if names:
+            self._knock_out(box, names)
+        return box
+
+    def _knock_out(self, box: Sandbox, names: tuple[str, ...]) -> None:
+        engine = box._engine
+        changed = Engine(engine.policy, layers.without(engine.plan, names), engine.base, engine.slots.capacity)
+        engine.close()
+        box._engine = changed
+        entry = layers.launcher_without(names, self.directory)
+        before = launcher_module._MAIN
+        launcher_module._MAIN = str(entry) if entry is not None else before
+        try:
+            changed.launcher()
+        finally:
+            launcher_module._MAIN = before
+
+    @contextlib.contextmanager
+    def _scene(self, attack: Attack) -> Iterator[Scene]:
+        directory = Path(tempfile.mkdtemp(prefix=f"{attack.id}-", dir=self.directory))
+        directory.chmod(0o755)
+        try:
+            if attack.scene is None:
+                yield Scene()
+            else:
+                with attack.scene(directory) as scene:
+                    yield scene
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def under_bwrap(self, attack: Attack) -> Trial:
+        """The same payload under plain bubblewrap."""
+        with self._scene(attack) as scene:
+            words = list(BWRAP)
+            for source, _, writable in scene.mounts:
+                words += ["--bind" if writable else "--ro-bind", source, source]
+            done = subprocess.run(
+                [*words, *self.argv(attack, scene, str(self.payloads))],
+                input=scene.options.get("stdin") or b"",
+                capture_output=True,
+                timeout=seconds(60),
+                check=False,
+                env={**os.environ, **scene.options.get("env", {})},
+            )
+            seen = scene.check(done) if scene.check is not None else ""
+            verdict, detail = verdict_of(done.stdout, seen)
+        return Trial(attack.id, "bwrap", (), verdict, detail)
+
+
+def _mount(source: str, target: str, *, writable: bool = False) -> Mount:
+    return Mount(source=source, target=target, writable=writable, executable=True, requirement="required", why="an attack")
+
+
+def kind() -> str:
+    """ "root" or "user"."""
+    return "root" if os.getuid() == 0 else "user"
+
+
+def has_base() -> bool:
+    """Whether this host gives us control groups."""
+    try:
+        find_base()
+    except SandboxError:
+        return False
+    return True
+
+
+def version() -> str:
+    """Of the control groups that are used."""
+    return f"v{find_base().version}"

@@ -1,0 +1,188 @@
+"""Trials as tables: on the terminal, and as docs/security-evidence.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.escape.model import Attack, Trial
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "security-evidence.md"
+DATA = ROOT / "tests" / "escape" / "evidence.json"
+
+
+@dataclass(slots=True)
+class Row:
+    """One attack: where it was contained, and what its knock-outs showed.
+
+    Attributes:
+        contained, tried: profiles.
+        all_removed: verdict without any of its layers.
+        single: layer → verdict with only that one removed.
+        bwrap: verdict under plain bubblewrap, "" if it was not run there.
+        problems: what is wrong, in words.
+    """
+
+    attack: Attack
+    contained: int = 0
+    tried: int = 0
+    all_removed: str = ""
+    single: dict[str, str] = field(default_factory=dict)
+    bwrap: str = ""
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Summary:
+    """All rows, and what was left out because the host lacks something."""
+
+    rows: list[Row]
+    left_out: Mapping[str, str | None]
+
+    @classmethod
+    def of(cls, attacks: Iterable[Attack], trials: Iterable[Trial], left_out: Mapping[str, str | None]) -> Summary:
+        """Sort trials into rows."""
+        rows = {attack.id: Row(attack) for attack in attacks}
+        for trial in trials:
+            _enter(rows[trial.attack], trial)
+        return cls(list(rows.values()), left_out)
+
+    @property
+    def good(self) -> bool:
+        """Nothing is wrong."""
+        return not any(row.problems for row in self.rows)
+
+    def counts(self) -> dict[str, int]:
+        """The figures of the last line."""
+        rows = self.rows
+        return {
+            "attacks": len(rows),
+            "contained": sum(row.contained == row.tried for row in rows),
+            "knocked out": sum(row.all_removed == "escaped" for row in rows),
+            "void on this kernel": sum(row.all_removed == "void" for row in rows),
+            "held by a second layer": sum(bool(row.single) and set(row.single.values()) <= {"contained", "void"} for row in rows),
+            "with two layers or more": sum(bool(row.single) for row in rows),
+            "contained by plain bwrap": sum(row.bwrap in ("contained", "void") for row in rows if row.bwrap),
+            "run under bwrap": sum(bool(row.bwrap) for row in rows),
+        }
+
+
+def _enter(row: Row, trial: Trial) -> None:
+    if trial.profile == "bwrap":
+        row.bwrap = trial.verdict
+        return
+    if not trial.removed:
+        row.tried += 1
+        if trial.verdict == "escaped":
+            row.problems.append(f"ESCAPED in profile {trial.profile}: {trial.detail}")
+        else:
+            row.contained += 1
+        return
+    if set(trial.removed) == set(row.attack.layers):
+        row.all_removed = trial.verdict
+        if trial.verdict == "contained":
+            row.problems.append(f"does not succeed without {', '.join(trial.removed)}: {trial.detail}")
+        if len(trial.removed) > 1:
+            return
+    if len(row.attack.layers) > 1:
+        row.single[trial.removed[0]] = trial.verdict
+        if trial.verdict == "escaped":
+            row.problems.append(f"no second layer without {trial.removed[0]}: {trial.detail}")
+        elif trial.detail.startswith("BROKEN"):
+            row.problems.append(f"the knock-out of {trial.removed[0]} breaks the launcher: {trial.detail}")
+
+
+def show(summary: Summary, about: Mapping[str, Any]) -> None:
+    """Print the table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None)
+    if console.is_terminal:
+        table = Table("attack", "title", "contained", "without its layers", "one removed", "bwrap", box=None, pad_edge=False)
+        for row in summary.rows:
+            table.add_row(*cells(row), style="red" if row.problems else "")
+        console.print(table)
+    else:
+        for row in summary.rows:
+            print("\t".join(cells(row)))
+    for row in summary.rows:
+        for problem in row.problems:
+            print(f"PROBLEM {row.attack.id}: {problem}")
+    for name, reason in summary.left_out.items():
+        print(f"left out: {name}: {reason}")
+    print(", ".join(f"{key}: {value}" for key, value in {**about, **summary.counts()}.items()))
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row in words."""
+    single = ", ".join(f"{layer} {'ok' if verdict != 'escaped' else 'ESCAPED'}" for layer, verdict in sorted(row.single.items()))
+    layers = ", ".join(row.attack.layers)
+    return (
+        row.attack.id,
+        row.attack.title,
+        f"{row.contained}/{row.tried}",
+        f"{row.all_removed} ({layers})",
+        single or "-",
+        row.bwrap or "-",
+    )
+
+
+def write(summary: Summary, about: Mapping[str, Any]) -> None:
+    """Keep the figures of this kind of caller, and make the page of all that are kept."""
+    kept = json.loads(DATA.read_text()) if DATA.exists() else {}
+    name = f"{about['caller']}, control groups {about['control groups']}"
+    kept[name] = {"about": dict(about), "counts": summary.counts(), "rows": [list(cells(row)) for row in summary.rows]}
+    DATA.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    PAGE.write_text(page(kept, claims()))
+
+
+def claims() -> dict[str, str]:
+    """Id → sentence, from SECURITY.md."""
+    found = re.findall(r"^\| (SEC-[A-Z]+-\d+) \| (.*?) \|", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    return dict(found)
+
+
+def page(kept: Mapping[str, Any], sentences: Mapping[str, str]) -> str:
+    """docs/security-evidence.md."""
+    from tests.escape.arena import load
+
+    attacks = load()
+    lines = [
+        "# Evidence",
+        "",
+        "Made by `make escape`; do not edit. Every attack runs in every shipped profile that can run its payload; without all",
+        "of its layers (it must succeed then, or it would prove nothing); and without each single one where there are several",
+        "(it must still fail). The same payloads run under plain bubblewrap for comparison:",
+        "`bwrap --unshare-all --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp`.",
+        "*void*: this kernel has not got what the attack needs.",
+        "",
+        "| caller | attacks | contained | knocked out | void | held by a second layer | contained by plain bwrap |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, entry in sorted(kept.items()):
+        count = entry["counts"]
+        lines.append(
+            f"| {name}, kernel {entry['about']['kernel']} | {count['attacks']} | {count['contained']} | {count['knocked out']}"
+            f" | {count['void on this kernel']} | {count['held by a second layer']} of {count['with two layers or more']}"
+            f" | {count['contained by plain bwrap']} of {count['run under bwrap']} |"
+        )
+    lines += ["", "## Claims and their attacks", "", "| claim | attacks |", "|---|---|"]
+    for claim, sentence in sentences.items():
+        against = [attack.id for attack in attacks.values() if claim in attack.claims]
+        lines.append(f"| {claim}: {sentence} | {', '.join(against)} |")
+    for name, entry in sorted(kept.items()):
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            "| attack | | contained | without its layers | one removed | bwrap |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in entry["rows"]]
+    return "\n".join(lines) + "\n"

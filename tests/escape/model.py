@@ -1,0 +1,127 @@
+"""What an attack is: a payload, the claims it is against, the layers that hold it, and how an escape is seen.
+
+A payload says what it found, in lines on stdout:
+
+    ESCAPED <what>     it got what it wanted
+    VOID <why>         this kernel does not offer what the attack needs
+    CONTAINED <how>    it was refused
+
+What cannot be seen from inside (a changed file, a dead bystander) a `Scene` of the attack sees from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+HERE = Path(__file__).resolve().parent
+Verdict = Literal["escaped", "contained", "void"]
+PROFILES = ("default", "strict", "python", "node", "native", "compile")
+
+
+@dataclass(slots=True)
+class Scene:
+    """What a scene gives to the run, and how it looks at the host afterwards.
+
+    Attributes:
+        arguments: appended to the payload's command.
+        options: for `Sandbox.start` (env, files, stdin, limits, tty, collect…).
+        mounts: (host directory, place inside, writable) granted by the caller; bwrap gets them too.
+        profile: changes to the profile, as in its file (sections are merged).
+        check: looks at the host, and at the result, after the run; a text is an escape.
+        prefix: words before the interpreter of a caller in a process of its own, such as ["chrt", "-f", "10"].
+    """
+
+    arguments: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    mounts: list[tuple[str, str, bool]] = field(default_factory=list)
+    profile: dict[str, Any] = field(default_factory=dict)
+    check: Callable[[Any], str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attack:
+    """One attack.
+
+    Attributes:
+        id: such as "SF10": the row of the threat model where there is one, with a suffix when there are several.
+        title: one line.
+        claims: ids of SECURITY.md that would be broken.
+        command: what is executed inside; "probe …" is the multi-command C program, "python …" a file of payloads/*.py,
+            "sh …" a shell text.
+        layers: names of `layers.LAYERS`. All removed: the attack must succeed. One removed, and there are several: it must
+            still fail.
+        scene: makes what the attack needs on the host.
+        profiles: where it is run; all of the shipped ones unless the payload needs something that a profile has not.
+        needs: features of the host (`tests.support.require`), without which it is not run.
+        bwrap: whether it means anything under plain bubblewrap.
+        outcome: names of outcomes that count as contained; empty: any.
+    """
+
+    id: str
+    title: str
+    claims: tuple[str, ...]
+    command: str
+    layers: tuple[str, ...]
+    scene: Callable[[Path], AbstractContextManager[Scene]] | None = None
+    profiles: tuple[str, ...] = PROFILES
+    needs: tuple[str, ...] = ()
+    bwrap: bool = True
+
+    @property
+    def category(self) -> str:
+        """The module that it stands in, such as "syscall_filter"."""
+        return CATEGORIES.get(self.id, "")
+
+
+CATEGORIES: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One attack in one configuration, and what came of it."""
+
+    attack: str
+    profile: str
+    removed: tuple[str, ...]
+    verdict: Verdict
+    detail: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "attack": self.attack,
+            "profile": self.profile,
+            "removed": list(self.removed),
+            "verdict": self.verdict,
+            "detail": self.detail,
+        }
+
+
+def verdict_of(output: bytes, seen: str) -> tuple[Verdict, str]:
+    """The verdict of what a payload said and what was `seen` outside."""
+    if seen:
+        return "escaped", seen
+    lines = [line.decode("utf-8", "replace") for line in output.splitlines()]
+    for word, verdict in (("ESCAPED", "escaped"), ("VOID", "void"), ("CONTAINED", "contained")):
+        found = [line.removeprefix(word).strip() for line in lines if line.startswith(word)]
+        if found:
+            return verdict, "; ".join(found)[:200]  # type: ignore[return-value]
+    return "contained", "it said nothing"
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Profile data with sections merged."""
+    out = dict(base)
+    for key, value in changes.items():
+        old = out.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            out[key] = {**old, **value}
+        elif isinstance(value, list) and isinstance(old, list):
+            out[key] = [*old, *value]
+        else:
+            out[key] = value
+    return out

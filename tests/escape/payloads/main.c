@@ -1,0 +1,43 @@
+/* One static program with all attacks that are written in C: probe COMMAND [ARGUMENT]... */
+#include "probe.h"
+#include <stdarg.h>
+
+static int say(const char *word, const char *form, va_list arguments)
+{
+    printf("%s ", word);
+    vprintf(form, arguments);
+    putchar('\n');
+    fflush(stdout);
+    return 0;
+}
+
+#define SAY(name, word)                                                                                                            \
+    int name(const char *form, ...)                                                                                                \
+    {                                                                                                                              \
+        va_list arguments;                                                                                                         \
+        va_start(arguments, form);                                                                                                 \
+        say(word, form, arguments);                                                                                                \
+        va_end(arguments);                                                                                                         \
+        return 0;                                                                                                                  \
+    }
+SAY(escaped, "ESCAPED")
+SAY(contained, "CONTAINED")
+SAY(not_here, "VOID")
+
+int attempt(const char *what, long result)
+{
+    if (result >= 0)
+        return escaped("%s", what);
+    return contained("%s: %s", what, strerror(errno));
+}
+
+int main(int count, char **words)
+{
+    const struct entry *tables[] = {syscall_filter, privileges, processes, resources, files, network, procfs};
+    for (size_t table = 0; count > 1 && table < sizeof tables / sizeof *tables; table++)
+        for (const struct entry *entry = tables[table]; entry->name; entry++)
+            if (!strcmp(entry->name, words[1]))
+                return entry->run(count - 2, words + 2);
+    fprintf(stderr, "probe: no such attack: %s\n", count > 1 ? words[1] : "");
+    return 2;
+}

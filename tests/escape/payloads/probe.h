@@ -1,0 +1,30 @@
+/* The words of a payload: every command ends with one of these lines. */
+#ifndef PROBE_H
+#define PROBE_H
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef int (*command)(int count, char **words);
+struct entry { const char *name; command run; };
+
+/* Each file of this folder has a table that ends with {NULL, NULL}. */
+extern const struct entry syscall_filter[], privileges[], processes[], resources[], files[], network[], procfs[];
+
+int escaped(const char *form, ...) __attribute__((format(printf, 1, 2)));
+int contained(const char *form, ...) __attribute__((format(printf, 1, 2)));
+int not_here(const char *form, ...) __attribute__((format(printf, 1, 2)));
+
+/* result of a system call by number: what was attempted is an escape when it succeeds, void when this kernel has not got it */
+int attempt(const char *what, long result);
+#endif

@@ -1,0 +1,5 @@
+#include "probe.h"
+
+const struct entry resources[] = {
+    {NULL, NULL},
+};

@@ -1,0 +1,90 @@
+"""Run every attack in every shipped profile, with its layers removed, with each of them removed, and under plain bubblewrap.
+
+    python -m tests.escape.run [--only PATTERN] [--profile NAME]... [--json FILE] [--evidence]
+
+Exit code 0 when every attack is contained everywhere, succeeds without its layers (or the kernel has not got what it
+needs: "void"), and is held by each second layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tests.escape import arena, evidence
+from tests.escape.model import PROFILES, Attack, Trial
+from tests.support.require import missing
+
+
+def trials_of(attack: Attack, profiles: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(profile, removed layers) of everything that is tried with an attack."""
+    where = [profile for profile in profiles if profile in attack.profiles]
+    for profile in where:
+        yield profile, ()
+    if where:
+        home = "default" if "default" in where else where[0]
+        yield home, attack.layers
+        if len(attack.layers) > 1:
+            for layer in attack.layers:
+                yield home, (layer,)
+
+
+def everything(attacks: Iterable[Attack], profiles: Iterable[str], ground: arena.Arena) -> Iterator[Trial]:
+    """Every trial, grouped so that warm sandboxes are used again."""
+    wanted = [(attack, *trial) for attack in attacks for trial in trials_of(attack, profiles)]
+    for attack, profile, removed in sorted(wanted, key=lambda item: (item[2] != (), item[2], item[1])):
+        yield ground.run(attack, profile, removed)
+    if shutil.which("bwrap"):
+        for attack in attacks:
+            if attack.bwrap:
+                yield ground.under_bwrap(attack)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="*", help="attacks whose id matches this pattern")
+    parser.add_argument("--profile", action="append", choices=PROFILES, help="only in this profile; repeatable")
+    parser.add_argument("--json", help="write all trials to this file")
+    parser.add_argument("--evidence", action="store_true", help="write docs/security-evidence.md anew, for this kind of caller")
+    options = parser.parse_args()
+    attacks = [attack for attack in arena.load().values() if fnmatch.fnmatchcase(attack.id, options.only)]
+    usable = [attack for attack in attacks if not any(missing(feature) for feature in attack.needs)]
+    left_out = {attack.id: next(filter(None, map(missing, attack.needs))) for attack in attacks if attack not in usable}
+    started = time.monotonic()
+    profiles = options.profile or PROFILES
+    total = sum(len(list(trials_of(attack, profiles))) + attack.bwrap for attack in usable)
+    found: list[Trial] = []
+    with arena.Arena(degraded=not arena.has_base()) as ground:
+        for number, trial in enumerate(everything(usable, profiles, ground), 1):
+            found.append(trial)
+            if sys.stderr.isatty():
+                print(f"\r\x1b[K{number}/{total} {trial.attack} in {trial.profile}", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
+    about = {
+        "caller": arena.kind(),
+        "control groups": "none (allow_degraded)" if not arena.has_base() else arena.version(),
+        "kernel": platform.release(),
+        "seconds": round(time.monotonic() - started),
+    }
+    if options.json:
+        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(options.json).write_text(json.dumps({"about": about, "trials": [trial.to_dict() for trial in found]}, indent=1))
+    summary = evidence.Summary.of(usable, found, left_out)
+    evidence.show(summary, about)
+    if options.evidence:
+        evidence.write(summary, about)
+    return 0 if summary.good else 1
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Every attack is contained, every claim is attacked, every knock-out still fits the source. `make escape` does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.escape import arena, evidence, layers
+from tests.escape.model import CATEGORIES, PROFILES, Attack
+from tests.support.require import require
+
+ATTACKS = arena.load()
+
+
+@pytest.fixture(scope="module")
+def ground(degraded: bool) -> Iterator[arena.Arena]:
+    require("gcc")
+    with arena.Arena(degraded=degraded) as made:
+        yield made
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+def test_contained(attack: Attack, ground: arena.Arena) -> None:
+    require(*attack.needs)
+    trial = ground.run(attack, "default" if "default" in attack.profiles else attack.profiles[0], ())
+    assert trial.verdict != "escaped", trial
+
+
+def test_every_claim_is_attacked_and_every_attack_is_against_a_claim() -> None:
+    sentences = evidence.claims()
+    assert len(sentences) > 30
+    attacked = {claim for attack in ATTACKS.values() for claim in attack.claims}
+    assert attacked <= set(sentences), "attacks name claims that SECURITY.md does not make"
+    assert set(sentences) <= attacked | ELSEWHERE.keys(), "claims without an attack"
+    assert not attacked & ELSEWHERE.keys()
+
+
+# Claims that no payload can attack from inside: the tests that do, by their path.
+ELSEWHERE: dict[str, str] = {}
+
+
+@pytest.mark.parametrize("path", sorted(set(ELSEWHERE.values())))
+def test_tests_of_other_claims_exist(path: str) -> None:
+    assert (Path(__file__).resolve().parents[2] / path.partition("::")[0]).exists()
+
+
+def test_every_knock_out_fits_the_source(tmp_path: Path) -> None:
+    for name, layer in layers.LAYERS.items():
+        if layer.patches:
+            assert layers.launcher_without([name], tmp_path), name
+
+
+def test_attacks_are_complete() -> None:
+    for attack in ATTACKS.values():
+        assert attack.layers, attack.id
+        assert attack.claims, attack.id
+        assert set(attack.profiles) <= set(PROFILES), attack.id
+    assert set(CATEGORIES) == set(ATTACKS)
+
+
+def test_the_page_is_current() -> None:
+    import json
+
+    kept = json.loads(evidence.DATA.read_text())
+    assert evidence.PAGE.read_text() == evidence.page(kept, evidence.claims())
+    for entry in kept.values():
+        assert {row[0] for row in entry["rows"]} <= set(ATTACKS)
