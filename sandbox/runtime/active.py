@@ -151,7 +151,12 @@ class Active:
 
     def _conclude(self) -> RunResult:
         session = self.session
-        if session.ended is None and session.failure is None and (session.overdue or self.launcher.gone()):
+        if session.ended is None and session.failure is None and session.error is None and not session.lost:
+            if not session.overdue and not self.launcher.gone():
+                raise LauncherDied(
+                    "the launcher gave this run up without a report",
+                    hint="it is out of descriptors or memory, or the process that collects files was killed; try again",
+                )
             self.engine.drop(self.launcher)
         if session.error is None and session.failure is not None:
             if not session.canceled and not self._out_of_memory(session.failure):

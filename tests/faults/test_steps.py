@@ -1,0 +1,149 @@
+"""Every step of a launch, and at each an error, a sudden death, a process that stops: the program never runs unconfined,
+nobody waits for ever, nothing is left, and the error names the step or the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import LaunchError, Mount, Profile, Sandbox, SandboxError
+from sandbox.model import steps
+from sandbox.runtime import active
+from sandbox.runtime import launcher as launcher_module
+from tests.faults import broken
+from tests.support import leaks
+from tests.support.clock import seconds, wait_until
+from tests.support.programs import INSIDE
+from tests.support.require import require
+
+STEPS = [*broken.announced(), *broken.PLACES]
+OVERLAY = {steps.INIT_OVERLAY}
+LOOPBACK = {steps.INIT_LOOPBACK}
+TERMINAL = {steps.INIT_TTY}
+
+
+def profile_for(step: int, tmp_path: Path) -> Profile:
+    """A profile in which the step happens."""
+    data: dict[str, Any] = {"extends": "default", "identity": {}}
+    if step in LOOPBACK:
+        data = {**data, "network": {"mode": "loopback"}}
+    if step in OVERLAY:
+        root = tmp_path / "root"
+        (root / "usr").mkdir(parents=True, exist_ok=True)
+        data = {**data, "rootfs": {"kind": "directory", "source": str(root), "writable": True}}
+    return Profile.from_dict(data)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    return tmp_path
+
+
+class Attempt:
+    """One run in a thread of its own: what it said and how it ended."""
+
+    def __init__(self, entry: Path, step: int, place: Path, mounts: tuple[Mount, ...], degraded: bool) -> None:
+        self.said: list[bytes] = []
+        self.error: BaseException | None = None
+        self.result: Any = None
+        self._arguments = (entry, step, place, mounts, degraded)
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        entry, step, place, mounts, degraded = self._arguments
+        before, launcher_module._MAIN = launcher_module._MAIN, str(entry)
+        try:
+            with Sandbox(profile_for(step, place), mounts=mounts, allow_degraded=degraded) as box:
+                options: dict[str, Any] = {"files": {"in": b"x"}, "collect": ["."], "on_stdout": self.said.append}
+                if step in TERMINAL:
+                    options["tty"] = (24, 80)
+                self.result = box.run([INSIDE, "args", "ran"], **options)
+        except BaseException as error:
+            self.error = error
+        finally:
+            launcher_module._MAIN = before
+
+    def join(self) -> None:
+        self.thread.join(seconds(30))
+        assert not self.thread.is_alive(), "the caller waits for ever"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's own deadlines, shorter."""
+    monkeypatch.setattr(launcher_module, "START_SECONDS", seconds(1.5))
+    monkeypatch.setattr(active, "ANSWER_SECONDS", seconds(2) - 20)  # after the profile's 20 s of wall time
+
+
+@pytest.fixture
+def no_traces() -> Iterator[None]:
+    before = leaks.Traces.take()
+    yield
+    wait_until(lambda: not leaks.Traces.take().differences(before), seconds(5), str(leaks.Traces.take().differences(before)))
+
+
+def happens(step: int) -> None:
+    if step == steps.INIT_LANDLOCK:
+        require("landlock")
+
+
+@pytest.mark.parametrize("step", STEPS, ids=steps.name_of)
+@pytest.mark.usefixtures("no_traces")
+def test_an_error(step: int, place: Path, probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+    happens(step)
+    if step == steps.INIT_CGROUP:
+        require("cgroup1")
+    attempt = Attempt(broken.launcher(step, broken.ERROR, place), step, place, probe_mounts, degraded)
+    attempt.join()
+    assert attempt.result is None, attempt.result
+    assert isinstance(attempt.error, SandboxError), attempt.error
+    if isinstance(attempt.error, LaunchError):
+        assert (attempt.error.step, attempt.error.errno) == (steps.name_of(step), broken.NUMBER)
+    assert b"ran" not in b"".join(attempt.said) or step == steps.COLLECT
+
+
+@pytest.mark.parametrize("name", ["KILL", "STOP"])
+@pytest.mark.parametrize("step", STEPS, ids=steps.name_of)
+@pytest.mark.usefixtures("quick", "no_traces")
+def test_a_process_that_dies_or_stops(step: int, name: str, place: Path, probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+    happens(step)
+    if step == steps.INIT_CGROUP:
+        require("cgroup1")
+    attempt = Attempt(broken.launcher(step, broken.HANG, place), step, place, probe_mounts, degraded)
+    found: list[int] = []
+
+    def stuck() -> bool:
+        pid = broken.hung(leaks.descendants(os.getpid()))
+        if pid:
+            found.append(pid)
+        return bool(pid) or not attempt.thread.is_alive()
+
+    wait_until(stuck, seconds(20), f"a process hangs at {steps.name_of(step)}")
+    assert found, (attempt.error, attempt.result)
+    os.kill(found[-1], getattr(signal, f"SIG{name}"))
+    attempt.join()
+    assert attempt.result is None, attempt.result
+    assert isinstance(attempt.error, SandboxError), attempt.error
+    assert str(attempt.error)
+    assert b"ran" not in b"".join(attempt.said) or step == steps.COLLECT
+
+
+def test_rights_that_were_not_given_up_are_noticed(
+    place: Path, probe_mounts: tuple[Mount, ...], degraded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An init that keeps its capabilities: what the launcher reads back from the kernel ends the launch."""
+    entry = broken.launcher(steps.INIT_CAPABILITIES, "pass", place)
+    broken.patch(entry.parent / "init.py", "        process.drop_capabilities(plan.capabilities)\n", "")
+    monkeypatch.setattr(launcher_module, "_MAIN", str(entry))
+    with Sandbox("default", mounts=probe_mounts, allow_degraded=degraded) as box, pytest.raises(LaunchError) as caught:
+        box.run([INSIDE, "args", "ran"])
+    assert caught.value.step == "init_verify"
