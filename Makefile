@@ -4,7 +4,7 @@ PYTEST_WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: setup run test test-user check format escape test-vm bench clean
+.PHONY: setup run test test-user check format escape soak test-vm bench clean
 
 setup:
 	@scripts/setup
@@ -37,6 +37,11 @@ format: setup
 escape:
 	@scripts/setup --tests
 	@scripts/escape
+
+# 20,000 runs of every kind from 8 callers, some of which are killed: nothing may grow.
+soak:
+	@scripts/setup --tests
+	@$(PY) -m tests.soak.run
 
 # Needs root once, to build the image; qemu, no hardware virtualisation.
 test-vm: setup
