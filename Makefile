@@ -4,7 +4,7 @@ PYTEST_WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: setup run test test-user check format escape soak test-vm bench clean
+.PHONY: setup run test test-user check format escape soak fuzz test-vm bench clean
 
 setup:
 	@scripts/setup
@@ -42,6 +42,13 @@ escape:
 soak:
 	@scripts/setup --tests
 	@$(PY) -m tests.soak.run
+
+# Coverage-guided, 60 s a target by default: make fuzz SECONDS=1800
+SECONDS ?= 60
+fuzz:
+	@scripts/setup --tests
+	@$(PY) -m pip install --quiet 'atheris>=2.3'
+	@$(PY) -m tests.fuzz.run --seconds $(SECONDS)
 
 # Needs root once, to build the image; qemu, no hardware virtualisation.
 test-vm: setup

@@ -180,9 +180,15 @@ def read_index(memfd: int) -> tuple[tuple[tuple[bytes, int, int], ...], tuple[An
     (length,) = _LENGTH.unpack(head)
     if length > MAX_BODY_BYTES or length > size:
         raise WireError("an index is too large")
-    entries, extra = codec.decode(os.pread(memfd, length, _LENGTH.size))
+    try:
+        entries, extra = codec.decode(os.pread(memfd, length, _LENGTH.size))
+        sizes = [entry[2] for entry in entries if type(entry[0]) is bytes and type(entry[1]) is int and type(entry[2]) is int]
+    except (codec.CodecError, TypeError, ValueError, IndexError):
+        raise WireError("an index is no index") from None
     offset = _LENGTH.size + length
-    if offset + sum(entry[2] for entry in entries) > size:
+    if len(sizes) != len(entries) or min(sizes, default=0) < 0:
+        raise WireError("an index has entries that are none")
+    if offset + sum(sizes) > size:
         raise WireError("a file set is shorter than its index says")
     return entries, extra, offset
 
