@@ -25,6 +25,7 @@ _COMMANDS = {
     "run": ("sandbox.cli.run", "run"),
     "profile": ("sandbox.cli.profile", "profile"),
     "doctor": ("sandbox.cli.doctor", "doctor"),
+    "selftest": ("sandbox.cli.selftest", "selftest"),
     "completion": ("sandbox.cli.completion", "completion"),
 }
 
