@@ -237,7 +237,7 @@ def _devices(policy: Policy) -> list[MountOp]:
         major, minor = DEVICES[name]
         path = os.fsencode(f"/dev/{name}")
         operations.append(MountOp(kind=plans.MKFILE, target=path, mode=0o666))
-        attrs = mounts.ATTR_NOSUID | NOEXEC
+        attrs = mounts.ATTR_NOSUID | NOEXEC | _RDONLY  # the node, not what it leads to: no times, no mode
         operations.append(MountOp(kind=plans.DEVICE, source=path, target=path, attrs=attrs, major=major, minor=minor))
     operations += [MountOp(kind=plans.SYMLINK, target=os.fsencode(f"/dev/{name}"), data=text.encode()) for name, text in _LINKS]
     return operations
