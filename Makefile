@@ -4,7 +4,7 @@ PYTEST_WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: setup run test test-user check format escape soak fuzz test-vm bench clean
+.PHONY: setup run test test-user check format lock audit escape soak fuzz test-vm bench clean
 
 setup:
 	@scripts/setup
@@ -28,6 +28,13 @@ check: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 	$(PY) -m pytest -q -p no:cacheprovider tests/unit/project
+
+# Pin the packages anew; look them up in the database of known vulnerabilities.
+lock: setup
+	@scripts/lock
+
+audit: setup
+	@scripts/audit
 
 format: setup
 	.venv/bin/ruff format .
