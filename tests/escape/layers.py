@@ -137,7 +137,11 @@ def _without_attribute(bit: int) -> Callable[[Plan], Plan]:
 
 
 def _without_namespace(flag: int) -> Callable[[Plan], Plan]:
-    return lambda plan: plan.replace(clone_flags=plan.clone_flags & ~flag)
+    def change(plan: Plan) -> Plan:
+        own = flag != namespaces.CLONE_NEWNET  # nobody may raise the host's loopback
+        return plan.replace(clone_flags=plan.clone_flags & ~flag, loopback_up=plan.loopback_up and own)
+
+    return change
 
 
 register(

@@ -20,7 +20,10 @@ def build(source: Path = SOURCE, *flags: str) -> Path:
     ready = os.environ.get("SANDBOX_TEST_PROBE")
     if ready and source == SOURCE:
         return Path(ready)
-    key = hashlib.sha256(source.read_bytes() + repr(flags).encode()).hexdigest()[:16]
+    sources = [source, *(Path(flag) for flag in flags if flag.endswith(".c"))]
+    headers = sorted({header for path in sources for header in path.parent.glob("*.h")})
+    content = b"".join(path.read_bytes() for path in (*sources, *headers))
+    key = hashlib.sha256(content + repr(flags).encode()).hexdigest()[:16]
     directory = Path(tempfile.gettempdir()) / f"sandbox-probes-{os.getuid()}"
     directory.mkdir(mode=0o755, exist_ok=True)
     if directory.stat().st_uid != os.getuid():

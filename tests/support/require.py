@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -133,6 +134,24 @@ def _newuidmap() -> str | None:
     return None if any(line.split(":")[0] in names for line in lines) else "no line for this user in /etc/subuid"
 
 
+def _bpf_for_root_only() -> str | None:
+    return "any user may use bpf" if _read("/proc/sys/kernel/unprivileged_bpf_disabled").strip() == "0" else None
+
+
+def _perf_for_users() -> str | None:
+    level = _read("/proc/sys/kernel/perf_event_paranoid").strip()
+    return None if level and int(level) < 3 else f"kernel.perf_event_paranoid is {level or 'not there'}"
+
+
+def _ipv6() -> str | None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+        try:
+            sock.bind(("::1", 0))
+        except OSError as error:
+            return f"::1 cannot be used: {error}"
+    return None
+
+
 def _tool(name: str) -> Callable[[], str | None]:
     return lambda: None if shutil.which(name) else f"no {name} on PATH"
 
@@ -151,6 +170,9 @@ _CHECKS: dict[str, Callable[[], str | None]] = {
     "newuidmap": _newuidmap,
     "root": lambda: None if os.getuid() == 0 else "the tests run as an ordinary user",
     "user": lambda: None if os.getuid() else "the tests run as root",
+    "bpf for root only": _bpf_for_root_only,
+    "perf for users": _perf_for_users,
+    "ipv6": _ipv6,
     "gcc": _tool("gcc"),
     "g++": _tool("g++"),
     "node": _tool("node"),

@@ -31,9 +31,42 @@ int attempt(const char *what, long result)
     return contained("%s: %s", what, strerror(errno));
 }
 
+int filtered(void)
+{
+    return syscall(SYS_personality, 0x0040000UL) < 0; /* ADDR_NO_RANDOMIZE, which no kernel refuses */
+}
+
+int reached(const char *what, long result, const int *past)
+{
+    int error = errno;
+    if (result >= 0)
+        return escaped("%s", what);
+    for (; past && *past; past++)
+        if (error == *past)
+            return escaped("%s: past every check of rights: %s", what, strerror(error));
+    if (error == ENOSYS && !filtered())
+        return not_here("%s: this kernel has no such call", what);
+    return contained("%s: %s", what, strerror(error));
+}
+
+int child_status(int (*run)(void *), void *argument)
+{
+    int status;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(run(argument));
+    if (child < 0 || waitpid(child, &status, 0) < 0)
+        return -1;
+    return status;
+}
+
 int main(int count, char **words)
 {
-    const struct entry *tables[] = {syscall_filter, privileges, processes, resources, files, network, procfs};
+    const struct entry *tables[] = {
+        syscall_filter, privileges, processes, resources, files,   network,   procfs,  calls,
+        mounts,         others,     set_id,    sockets,   objects, terminals, threads,
+    };
     for (size_t table = 0; count > 1 && table < sizeof tables / sizeof *tables; table++)
         for (const struct entry *entry = tables[table]; entry->name; entry++)
             if (!strcmp(entry->name, words[1]))

@@ -20,6 +20,7 @@ struct entry { const char *name; command run; };
 
 /* Each file of this folder has a table that ends with {NULL, NULL}. */
 extern const struct entry syscall_filter[], privileges[], processes[], resources[], files[], network[], procfs[];
+extern const struct entry calls[], mounts[], others[], set_id[], sockets[], objects[], terminals[], threads[];
 
 int escaped(const char *form, ...) __attribute__((format(printf, 1, 2)));
 int contained(const char *form, ...) __attribute__((format(printf, 1, 2)));
@@ -27,4 +28,13 @@ int not_here(const char *form, ...) __attribute__((format(printf, 1, 2)));
 
 /* result of a system call by number: what was attempted is an escape when it succeeds, void when this kernel has not got it */
 int attempt(const char *what, long result);
+
+/* whether the sandbox's filter answers: without it, "no such call" is the kernel's own word */
+int filtered(void);
+
+/* as attempt, but the errors in `past` (up to 0) say that every check of rights has been passed; a kernel that lacks the call is void */
+int reached(const char *what, long result, const int *past);
+
+/* how a child ended that does something dangerous to itself; -1 and errno where no child can be had */
+int child_status(int (*run)(void *), void *argument);
 #endif
