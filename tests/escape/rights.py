@@ -41,6 +41,7 @@ _LIMITS_OF_INIT = """            for index, (name, value) in enumerate(_USER_LIM
 _IDS_OF_INIT = """        os.setresgid(ids.gid, ids.gid, ids.gid)
         os.setresuid(ids.uid, ids.uid, ids.uid)
 """
+_IDENTITY = "        at(steps.INIT_IDENTITY)\n"
 _OWN_UID = '        namespaces.write_file(f"/proc/{pid}/uid_map", b"%d %d 1" % (plan.ids.uid, inside))\n'
 _OWN_GID = '        namespaces.write_file(f"/proc/{pid}/gid_map", b"%d %d 1" % (plan.ids.gid, inside))\n'
 
@@ -55,10 +56,15 @@ layers.register(
     Layer(name="capability sets", plan=_all_capabilities),
     Layer(name="own host id", plan=_callers_id),
     Layer(name="not root inside", plan=_root_inside),
-    # Knocked out, id 0 inside is the caller on the host: root, when root calls.
+    # Knocked out, id 0 inside is the caller on the host: root, when root calls. Init, which has it then, must not lose
+    # its rights with it (SECBIT_NO_SETUID_FIXUP).
     Layer(
         name="one id inside",
-        patches=(("launcher/runs.py", _OWN_UID, _and_zero(_OWN_UID)), ("launcher/runs.py", _OWN_GID, _and_zero(_OWN_GID))),
+        patches=(
+            ("launcher/runs.py", _OWN_UID, _and_zero(_OWN_UID)),
+            ("launcher/runs.py", _OWN_GID, _and_zero(_OWN_GID)),
+            ("launcher/init.py", _IDENTITY, _IDENTITY + "        process.prctl(process.PR_SET_SECUREBITS, 4)\n"),
+        ),
     ),
     Layer(
         name="securebits",

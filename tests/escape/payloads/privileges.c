@@ -69,6 +69,11 @@ static int c_become(int count, char **words)
     return contained("neither user nor group %u: %s", wanted, strerror(errno));
 }
 
+static int c_drop_groups(int count, char **words)
+{
+    return attempt("setgroups({})", syscall(SYS_setgroups, 0, NULL));
+}
+
 /* what host root may write by its id alone; opened, never written */
 static int c_host_root(int count, char **words)
 {
@@ -175,6 +180,7 @@ const struct entry privileges[] = {
     {"capabilities", c_capabilities},
     {"ids-inside", c_ids_inside},
     {"become", c_become},
+    {"drop-groups", c_drop_groups},
     {"host-root", c_host_root},
     {"new-privileges", c_new_privileges},
     {"securebits", c_securebits},
