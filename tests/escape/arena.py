@@ -99,7 +99,7 @@ class Arena:
         with self._box(scene, profile, names) as box, layers.callers_side(names):
             options = {"limits": {"wall": WALL if SLOWNESS == 1 else "19s"}, **scene.options}
             result = box.run(self.argv(attack, scene, INSIDE), **options)
-        seen = scene.check(result) if scene.check is not None else ""
+            seen = scene.check(result) if scene.check is not None else ""
         verdict, detail = verdict_of(result.stdout, seen)
         if verdict == "contained" and detail == "it said nothing":
             detail = f"{result.outcome}: {result.stderr.decode('utf-8', 'replace').strip()[-150:]}"

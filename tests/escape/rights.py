@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sandbox.kernel.filters import landlock_abi
 from sandbox.kernel.namespaces import CLONE_NEWUSER
 from sandbox.model.plan import Plan
 from tests.escape import layers
 from tests.escape.layers import Layer
 
+LANDLOCK = landlock_abi()  # what it holds depends on it: TCP from 4, abstract sockets from 6, devices from 5
 _STATUS = Path("/proc/self/status").read_text()
 _BOUND = int(_STATUS.partition("CapBnd:\t")[2].partition("\n")[0], 16)
 

@@ -173,6 +173,7 @@ _CHECKS: dict[str, Callable[[], str | None]] = {
     "bpf for root only": _bpf_for_root_only,
     "perf for users": _perf_for_users,
     "ipv6": _ipv6,
+    "userfaultfd device": lambda: None if os.path.exists("/dev/userfaultfd") else "there is no /dev/userfaultfd",
     "gcc": _tool("gcc"),
     "g++": _tool("g++"),
     "node": _tool("node"),

@@ -51,7 +51,7 @@ static int c_inet(int count, char **words)
     int datagram = !strcmp(words[0], "udp"), protocol = !strcmp(words[0], "mptcp") ? 262 : 0;
     int fd = socket(address.ss_family, datagram ? SOCK_DGRAM : SOCK_STREAM, protocol);
     if (fd < 0)
-        return reached("socket", fd, NULL) ;
+        return reached("socket", fd, NULL);
     hurry(fd);
     int done;
     if (!strcmp(words[0], "fast-open")) /* the connection is made by sendto, not by connect */
@@ -161,7 +161,7 @@ static int c_squat(int count, char **words)
     return client < 0 ? contained("nobody came: %s", strerror(errno)) : escaped("a client of the host came");
 }
 
-/* the interface that the host has, or the addresses of its listeners, as /proc shows them: HEX PORT as there */
+/* proc-net FILE TEXT: listeners of the host as /proc shows them */
 static int c_proc_net(int count, char **words)
 {
     static char text[65536];
@@ -185,11 +185,11 @@ static int c_raise_loopback(int count, char **words)
     return reached("the loopback is raised", ioctl(fd, SIOCSIFFLAGS, &request), NULL);
 }
 
-/* net-admin's privileges of a socket: buffers beyond every limit */
-static int c_force_buffer(int count, char **words)
+/* net-admin's privileges of a socket: a connection that was never made */
+static int c_repair(int count, char **words)
 {
-    int fd = socket(AF_INET, SOCK_DGRAM, 0), size = 1 << 20;
-    return reached("a buffer above the limit", setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size), NULL);
+    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    return reached("TCP_REPAIR", setsockopt(fd, SOL_TCP, TCP_REPAIR, &on, sizeof on), NULL);
 }
 
 /* the firewall's tables, by setsockopt on any socket: get the information of "filter" */
@@ -208,6 +208,6 @@ static int c_firewall(int count, char **words)
 const struct entry network[] = {
     {"inet", c_inet},         {"unix", c_unix},         {"broker", c_broker},
     {"credentials", c_credentials}, {"squat", c_squat}, {"proc-net", c_proc_net},
-    {"raise-loopback", c_raise_loopback}, {"force-buffer", c_force_buffer}, {"firewall", c_firewall},
+    {"raise-loopback", c_raise_loopback}, {"repair", c_repair}, {"firewall", c_firewall},
     {NULL, NULL},
 };

@@ -1,5 +1,6 @@
 /* Terminals: the one that the payload has, and those of the host by their paths. */
 #include "probe.h"
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 
@@ -34,6 +35,7 @@ static int c_ioctl(int count, char **words)
     long number = strtol(words[0], NULL, 0);
     char room[64] = {0};
     if ((unsigned)number == TIOCSCTTY) {
+        signal(SIGHUP, SIG_IGN); /* which this sends to itself */
         ioctl(0, TIOCNOTTY);
         return reached("TIOCSCTTY", syscall(SYS_ioctl, 0, number, 0), NULL);
     }
@@ -99,14 +101,16 @@ static int c_device(int count, char **words)
     return reached("USERFAULTFD_IOC_NEW", ioctl(fd, 0xAA00, O_CLOEXEC), NULL);
 }
 
-static int c_controlling(int count, char **words)
+/* a fifo, which is not collected: the caller is told its name */
+static int c_name(int count, char **words)
 {
-    int fd = open("/dev/tty", O_RDWR | O_NOCTTY);
-    return fd < 0 ? contained("/dev/tty: %s", strerror(errno)) : escaped("it has a controlling terminal of the host");
+    if (mknod("/work/attack \033]0;attack\a\033[2J\r", S_IFIFO | 0644, 0))
+        return contained("mknod: %s", strerror(errno));
+    return contained("made");
 }
 
 const struct entry terminals[] = {
     {"type", c_type},   {"ioctl", c_ioctl},     {"take", c_take},     {"modes", c_modes},
-    {"write", c_write}, {"console", c_console}, {"device", c_device}, {"controlling", c_controlling},
+    {"write", c_write}, {"console", c_console}, {"device", c_device}, {"name", c_name},
     {NULL, NULL},
 };
