@@ -226,7 +226,7 @@ class Init:
         """Reap whatever dies; when the payload's main process does, report. Our exit ends all others."""
         while True:
             pid, status = os.waitpid(-1, 0)
-            if pid == child:
+            if pid == child and not os.WIFSTOPPED(status):  # PTRACE_TRACEME makes us its tracer, who is told of stops too
                 break
         left_alive = _others_alive()
         places = os.fstatvfs(self.work_fd)

@@ -11,13 +11,14 @@ from tests.escape import layers
 from tests.escape.layers import Layer
 
 LANDLOCK = landlock_abi()  # what it holds depends on it: TCP from 4, abstract sockets from 6, devices from 5
+LAST_CAPABILITY = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
 _STATUS = Path("/proc/self/status").read_text()
 _BOUND = int(_STATUS.partition("CapBnd:\t")[2].partition("\n")[0], 16)
 
 
 def _all_capabilities(plan: Plan) -> Plan:
-    """Every capability that this process could hand on is kept, in all five sets."""
-    return plan.replace(capabilities=tuple(number for number in range(_BOUND.bit_length()) if _BOUND >> number & 1))
+    """Every capability is kept, in all five sets."""
+    return plan.replace(capabilities=tuple(range(LAST_CAPABILITY + 1)))
 
 
 def _callers_id(plan: Plan) -> Plan:
@@ -30,7 +31,9 @@ def _root_inside(plan: Plan) -> Plan:
 
 
 def _no_user_namespace(plan: Plan) -> Plan:
-    return plan.replace(clone_flags=plan.clone_flags & ~CLONE_NEWUSER)
+    """In the host's own there are only the capabilities that this process could hand on."""
+    possible = tuple(number for number in plan.capabilities if _BOUND >> number & 1)
+    return plan.replace(clone_flags=plan.clone_flags & ~CLONE_NEWUSER, capabilities=possible)
 
 
 _LIMITS_OF_LAUNCHER = """    for name, value in _USER_LIMITS:

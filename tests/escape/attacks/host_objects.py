@@ -129,7 +129,6 @@ def attack(
 
 ATTACKS = [
     attack("NI07-memory", "System V shared memory of the host", "shm", _memory),
-    attack("NI07-list", "System V shared memory without its key", "list-shm", _memory),
     attack("NI07-queue", "a System V queue of the host", "queue", _queue),
     attack("NI07-semaphore", "a System V semaphore of the host", "semaphore", _semaphore),
     attack("NI07-posix-queue", "a POSIX queue of the host", "mq", _posix_queue, (*IPC, "landlock")),

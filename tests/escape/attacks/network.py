@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import struct
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -171,6 +172,17 @@ def _shared_service(directory: Path, answer: Callable[[socket.socket], None]) ->
         yield Scene(arguments=[f"{PLACE}/service", path], mounts=[(str(shared), PLACE, False)])
 
 
+@contextlib.contextmanager
+def _holding(directory: Path) -> Iterator[Scene]:
+    """A service in a mount, in a process that holds a secret file open."""
+    with tempfile.TemporaryFile(dir=directory) as secret:
+        secret.write(services.TOKEN)
+        secret.flush()
+        with _shared_service(directory, lambda connection: None) as scene:
+            scene.arguments.insert(0, str(secret.fileno()))
+            yield scene
+
+
 def _squatted(family: str) -> Making:
     """Clients of the host that try an address again and again."""
 
@@ -256,6 +268,15 @@ UNIX = [
     ),
     attack("NI05-granted", "the same, where a socket is mounted", "broker", ("landlock",), ("SEC-FS-01",), _broker(mounted=True)),
     attack("NI06-peer", "a service takes it for its own user", "credentials -1", ("own host id",), ("SEC-ID-02",), _trusting),
+    attack(
+        "NI05-descriptor",
+        "a descriptor of a service, by the pidfd of its socket",
+        "take-descriptor",
+        ("filter", "landlock", "capability sets", "user namespaces"),
+        ("SEC-PR-01", "SEC-SY-03"),
+        _holding,
+        needs=("root",),
+    ),
     attack(
         "NI06-forged",
         "credentials of root",

@@ -54,14 +54,14 @@ def _capable(directory: Path) -> Iterator[Scene]:
 
 
 @contextlib.contextmanager
-def _private(directory: Path) -> Iterator[Scene]:
+def private(directory: Path, mode: int = 0o600) -> Iterator[Scene]:
     """A directory that everybody may read, with a file in it that only the caller may."""
     place = directory / "shared"
     place.mkdir()
     place.chmod(0o755)
     path = place / "token"
     path.write_text("token-of-the-caller")
-    path.chmod(0o600)
+    path.chmod(mode)
     yield Scene(arguments=[f"{PLACE}/token", str(path)], mounts=[(str(place), PLACE, False)])
 
 
@@ -148,9 +148,16 @@ IDS = [
         (*IDENTITY, "SEC-FS-05"),
         needs=("root",),
     ),
+    attack(
+        "PV03-more-namespaces",
+        "the limit of user namespaces is raised",
+        "more-namespaces",
+        ("capability sets", "read-only proc", "read-only paths", "landlock"),
+        ("SEC-ID-04", "SEC-FS-05"),
+    ),
     attack("PV03-owner", "its files are the caller's", "create", ("own host id",), (*IDENTITY, "SEC-ID-02"), scene=_owned),
     attack(
-        "PV03-private", "a file that only the caller may read", "read-private", ("own host id",), ("SEC-ID-02",), scene=_private
+        "PV03-private", "a file that only the caller may read", "read-private", ("own host id",), ("SEC-ID-02",), scene=private
     ),
 ]
 FILES = [

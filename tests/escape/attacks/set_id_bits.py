@@ -26,6 +26,7 @@ WAYS = {
     "mknod": "mknod",
     "mknodat": "mknodat",
     "mknodat-fifo": "mknodat, as a fifo",
+    "memfd": "fchmod, in memory only",
     "tmpfile": "O_TMPFILE and a link",
     "open-tmpfile": "open with O_TMPFILE and a link",
 }

@@ -116,6 +116,30 @@ static int c_broker(int count, char **words)
     return contained("%s: %s", words[1], strerror(errno));
 }
 
+/* take FD PATH…: the service's own descriptor, by way of the pidfd that its socket gives (SO_PEERPIDFD, pidfd_getfd) */
+static int c_take_descriptor(int count, char **words)
+{
+    struct sockaddr_un address;
+    char token[64] = "";
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0), pidfd = -1;
+    socklen_t size = sizeof pidfd;
+    if (fd < 0)
+        return contained("socket: %s", strerror(errno));
+    hurry(fd);
+    for (int at = 1; at < count; at++) {
+        socklen_t length = unix_address(&address, words[at]);
+        if (connect(fd, (void *)&address, length) || getsockopt(fd, SOL_SOCKET, 77, &pidfd, &size))
+            continue;
+        long taken = syscall(438, pidfd, atoi(words[0]), 0);
+        if (taken < 0)
+            return reached("pidfd_getfd", taken, NULL);
+        return pread(taken, token, sizeof token - 1, 0) > 0 ? escaped("took %s", token) : contained("nothing in it");
+    }
+    if (errno == ENOPROTOOPT)
+        return not_here("this kernel has no SO_PEERPIDFD");
+    return contained("%s: %s", words[1], strerror(errno));
+}
+
 /* credentials UID PATH…: the service looks at who we are; with UID other than -1 we claim to be that user */
 static int c_credentials(int count, char **words)
 {
@@ -207,6 +231,7 @@ static int c_firewall(int count, char **words)
 
 const struct entry network[] = {
     {"inet", c_inet},         {"unix", c_unix},         {"broker", c_broker},
+    {"take-descriptor", c_take_descriptor},
     {"credentials", c_credentials}, {"squat", c_squat}, {"proc-net", c_proc_net},
     {"raise-loopback", c_raise_loopback}, {"repair", c_repair}, {"firewall", c_firewall},
     {NULL, NULL},

@@ -8,9 +8,25 @@
 
 #define KEY(word) ((key_t)strtoul(word, NULL, 0))
 
+/* the segment with that key, among all of the namespace: shmget itself is refused where no control group counts its pages */
+static int segment(key_t key)
+{
+    struct shmid_ds about;
+    struct shm_info all;
+    int last = shmctl(0, SHM_INFO, (void *)&all);
+    for (int at = 0; at <= last && at < 100000; at++) {
+        int id = shmctl(at, SHM_STAT, &about);
+        if (id >= 0 && about.shm_perm.__key == key)
+            return id;
+    }
+    if (last >= 0)
+        errno = ENOENT;
+    return -1;
+}
+
 static int c_shm(int count, char **words)
 {
-    int id = shmget(KEY(words[0]), 0, 0);
+    int id = segment(KEY(words[0]));
     const char *memory = id < 0 ? (void *)-1 : shmat(id, NULL, SHM_RDONLY);
     if (memory == (void *)-1)
         return reached("shared memory of the host", -1, NULL);
@@ -31,20 +47,6 @@ static int c_semaphore(int count, char **words)
 {
     int id = semget(KEY(words[0]), 0, 0);
     return reached("a semaphore of the host", id < 0 ? -1 : semctl(id, 0, SETVAL, 7), NULL);
-}
-
-/* every identifier of the namespace, without a key */
-static int c_list(int count, char **words)
-{
-    struct shmid_ds about;
-    struct shm_info all;
-    int last = shmctl(0, SHM_INFO, (void *)&all);
-    for (int at = 0; at <= last && at < 100000; at++) {
-        int id = shmctl(at, SHM_STAT, &about);
-        if (id >= 0 && about.shm_perm.__key == KEY(words[0]))
-            return escaped("it sees the host's shared memory %d", id);
-    }
-    return contained("none of %d is the host's", last + 1);
 }
 
 static int c_posix_queue(int count, char **words)
@@ -77,6 +79,6 @@ static int c_session_key(int count, char **words)
 }
 
 const struct entry objects[] = {
-    {"shm", c_shm},   {"queue", c_queue},   {"semaphore", c_semaphore},     {"list-shm", c_list},
+    {"shm", c_shm},   {"queue", c_queue},   {"semaphore", c_semaphore},    
     {"mq", c_posix_queue}, {"key", c_key}, {"session-key", c_session_key}, {NULL, NULL},
 };

@@ -81,6 +81,31 @@ static int c_mrelease(int count, char **words)
     return child ? finish(child, "process_mrelease", syscall(448, syscall(434, child, 0), 0), past) : 0;
 }
 
+/* init becomes its tracer, and is told of a stop as of an end: the scene looks at what the caller is told */
+static int c_traceme(int count, char **words)
+{
+    if (ptrace(PTRACE_TRACEME, 0, 0, 0))
+        return contained("PTRACE_TRACEME: %s", strerror(errno));
+    contained("init traces it");
+    return raise(SIGSTOP);
+}
+
+static int c_better(int count, char **words)
+{
+    return reached("a better nice value", syscall(SYS_setpriority, PRIO_PROCESS, 0, -5), NULL);
+}
+
+/* a lease on a file of the host: whoever opens it for writing there waits until it is given back */
+static int c_lease(int count, char **words)
+{
+    int fd = -1;
+    for (int at = 0; at < count && fd < 0; at++)
+        fd = open(words[at], O_RDONLY);
+    if (fd < 0)
+        return contained("%s: %s", words[0], strerror(errno));
+    return attempt("a lease on the file", fcntl(fd, 1024, F_RDLCK)); /* F_SETLEASE */
+}
+
 /* WHAT of init: the kernel allows it to whoever has the same ids */
 static int c_init(int count, char **words)
 {
@@ -115,5 +140,6 @@ static int c_init(int count, char **words)
 const struct entry others[] = {
     {"ptrace", c_ptrace},   {"vm", c_vm},           {"pidfd-getfd", c_pidfd_getfd},
     {"kcmp", c_kcmp},       {"madvise", c_madvise}, {"mrelease", c_mrelease},
-    {"init", c_init},       {NULL, NULL},
+    {"init", c_init},       {"traceme", c_traceme}, {"better", c_better},
+    {"lease", c_lease},     {NULL, NULL},
 };

@@ -83,6 +83,15 @@ static int c_host_root(int count, char **words)
     return contained("%s: %s", words[0], strerror(errno));
 }
 
+/* user namespaces again: the limit of its own user namespace */
+static int c_more_namespaces(int count, char **words)
+{
+    int fd = open("/proc/sys/user/max_user_namespaces", O_WRONLY);
+    if (fd < 0 || write(fd, "10", 2) != 2)
+        return contained("max_user_namespaces: %s", strerror(errno));
+    return escaped("user namespaces may be made again");
+}
+
 static int c_new_privileges(int count, char **words)
 {
     prctl(PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0);
@@ -182,6 +191,7 @@ const struct entry privileges[] = {
     {"become", c_become},
     {"drop-groups", c_drop_groups},
     {"host-root", c_host_root},
+    {"more-namespaces", c_more_namespaces},
     {"new-privileges", c_new_privileges},
     {"securebits", c_securebits},
     {"raise", c_raise},

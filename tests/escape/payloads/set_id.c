@@ -33,7 +33,12 @@ static int c_set_id(int count, char **words)
         result = syscall(SYS_openat, AT_FDCWD, path, O_CREAT | O_WRONLY, mode);
     else if (!strcmp(way, "openat-wide"))
         result = syscall(SYS_openat, AT_FDCWD, path, (O_CREAT | O_WRONLY) | WIDE, mode | WIDE | 1 << 16);
-    else if (!strcmp(way, "openat2"))
+    else if (!strcmp(way, "memfd")) {
+        result = fd = syscall(SYS_memfd_create, "set-id", 0);
+        if (fd >= 0)
+            result = syscall(SYS_fchmod, fd, mode);
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    } else if (!strcmp(way, "openat2"))
         result = syscall(437, AT_FDCWD, path, &how, sizeof how);
     else if (!strcmp(way, "mknodat"))
         result = syscall(SYS_mknodat, AT_FDCWD, path, S_IFREG | mode, 0);
