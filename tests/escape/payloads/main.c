@@ -34,7 +34,9 @@ int attempt(const char *what, long result)
 
 int filtered(void)
 {
-    return syscall(SYS_personality, 0x0040000UL) < 0; /* ADDR_NO_RANDOMIZE, which no kernel refuses */
+    int before = errno, refused = syscall(SYS_personality, 0x0040000UL) < 0; /* ADDR_NO_RANDOMIZE, which no kernel refuses */
+    errno = before;
+    return refused;
 }
 
 int reached(const char *what, long result, const int *past)

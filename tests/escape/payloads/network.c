@@ -22,8 +22,9 @@ static void hurry(int fd)
 static int answer(int fd, const char *whose)
 {
     char token[64] = "";
-    if (recv(fd, token, sizeof token - 1, 0) <= 0)
-        return contained("%s: no answer: %s", whose, strerror(errno));
+    ssize_t size = recv(fd, token, sizeof token - 1, 0);
+    if (size <= 0)
+        return contained("%s: no answer: %s", whose, size ? strerror(errno) : "it hung up");
     return escaped("%s answered %s", whose, token);
 }
 

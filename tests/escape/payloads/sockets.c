@@ -33,7 +33,8 @@ static int c_families(int count, char **words)
             int fd = socket(family, types[type], 0);
             if (fd >= 0 && strlen(found) < sizeof found - 16)
                 sprintf(found + strlen(found), "%d/%d ", family, types[type]);
-            close(fd);
+            if (fd >= 0)
+                close(fd);
         }
     }
     return *found ? escaped("family/type %s", found) : contained("no other family: %s", strerror(errno));
@@ -53,7 +54,8 @@ static int c_protocols(int count, char **words)
                 int fd = socket(families[family], types[type], protocol);
                 if (fd >= 0 && strlen(found) < sizeof found - 16)
                     sprintf(found + strlen(found), "%d/%d/%d ", families[family], types[type], protocol);
-                close(fd);
+                if (fd >= 0)
+                    close(fd);
             }
     return *found ? escaped("family/type/protocol %s", found) : contained("TCP and UDP only: %s", strerror(errno));
 }
