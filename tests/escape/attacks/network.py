@@ -78,6 +78,14 @@ def _own_network(address: str) -> Iterator[None]:
         os.close(before)
 
 
+@contextlib.contextmanager
+def _open_ping(directory: Path) -> Iterator[Scene]:
+    """A network in which every group may send ICMP, as hosts with systemd have it."""
+    with _own_network("127.0.0.1"):
+        Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 2147483647")
+        yield Scene(profile={"identity": {"hostname": "ping"}})
+
+
 def _abstract(kind: socket.SocketKind) -> Making:
     @contextlib.contextmanager
     def scene(directory: Path) -> Iterator[Scene]:
@@ -313,5 +321,9 @@ SOCKETS = [
     attack("NI08-mptcp", "MPTCP", "socket 2 1 262", FILTER, KINDS),
     attack("NI08-udplite", "UDPLITE", "socket 2 2 136", FILTER, KINDS),
     attack("NI08-sctp", "SCTP", "socket 2 5 132", FILTER, KINDS),
+    attack("NI08-sctp-unnamed", "SCTP, as the first protocol of its type", "socket 2 5 0", FILTER, KINDS),
+    attack(
+        "NI08-ping", "ICMP without being raw", "socket 2 2 1", ("filter", "net namespace"), KINDS, _open_ping, needs=("root",)
+    ),
 ]
 ATTACKS = [*SERVICES, *UNIX, *LOOKING, *ADMINISTRATION, *SOCKETS]

@@ -8,9 +8,14 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+/* whether the kernel itself looked for what was asked: the filter's answers are others */
+static int looked(void) { return filtered() && errno != ENOSYS && errno != EPERM && errno != EAFNOSUPPORT; }
+
 /* whether the kernel has no such thing, or the filter says so */
 static int verdict(const char *what, int fd)
 {
+    if (fd < 0 && looked())
+        return escaped("%s: the kernel looked for it: %s", what, strerror(errno));
     if (fd < 0 && (errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT || errno == ESOCKTNOSUPPORT) && !filtered())
         return not_here("%s: this kernel has none", what);
     return reached(what, fd, NULL);
@@ -52,7 +57,7 @@ static int c_protocols(int count, char **words)
                 if (types[type] < 3 && (protocol == 0 || protocol == plain))
                     continue;
                 int fd = socket(families[family], types[type], protocol);
-                if (fd >= 0 && strlen(found) < sizeof found - 16)
+                if ((fd >= 0 || looked()) && strlen(found) < sizeof found - 16)
                     sprintf(found + strlen(found), "%d/%d/%d ", families[family], types[type], protocol);
                 if (fd >= 0)
                     close(fd);
