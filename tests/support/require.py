@@ -138,11 +138,6 @@ def _bpf_for_root_only() -> str | None:
     return "any user may use bpf" if _read("/proc/sys/kernel/unprivileged_bpf_disabled").strip() == "0" else None
 
 
-def _perf_for_users() -> str | None:
-    level = _read("/proc/sys/kernel/perf_event_paranoid").strip()
-    return None if level and int(level) < 3 else f"kernel.perf_event_paranoid is {level or 'not there'}"
-
-
 def _ipv6() -> str | None:
     with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
         try:
@@ -150,6 +145,24 @@ def _ipv6() -> str | None:
         except OSError as error:
             return f"::1 cannot be used: {error}"
     return None
+
+
+def _mount_flag(flag: int, what: str) -> Callable[[], str | None]:
+    """Whether files below /var/tmp can be `what`."""
+    return lambda: f"/var/tmp is mounted {what}" if os.statvfs("/var/tmp").f_flag & flag else None
+
+
+def _file_handles() -> str | None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    buffer, mount = ctypes.create_string_buffer((128).to_bytes(4, "little"), 136), ctypes.c_int()
+    failed = libc.name_to_handle_at(-100, b"/var/tmp", buffer, ctypes.byref(mount), 0)
+    return f"/var/tmp: {os.strerror(ctypes.get_errno())}" if failed else None
+
+
+def _keyrings() -> str | None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = 250 if os.uname().machine == "x86_64" else 219
+    return None if libc.syscall(number, 0, -3, 0) >= 0 else f"keyctl: {os.strerror(ctypes.get_errno())}"
 
 
 def _tool(name: str) -> Callable[[], str | None]:
@@ -171,8 +184,11 @@ _CHECKS: dict[str, Callable[[], str | None]] = {
     "root": lambda: None if os.getuid() == 0 else "the tests run as an ordinary user",
     "user": lambda: None if os.getuid() else "the tests run as root",
     "bpf for root only": _bpf_for_root_only,
-    "perf for users": _perf_for_users,
     "ipv6": _ipv6,
+    "set-uid files": _mount_flag(os.ST_NOSUID, "nosuid"),
+    "device files": _mount_flag(os.ST_NODEV, "nodev"),
+    "file handles": _file_handles,
+    "keyrings": _keyrings,
     "userfaultfd device": lambda: None if os.path.exists("/dev/userfaultfd") else "there is no /dev/userfaultfd",
     "gcc": _tool("gcc"),
     "g++": _tool("g++"),

@@ -77,7 +77,7 @@ TREE = [
 ]
 KERNEL = [
     attack("SF32-bpf", "a map of the kernel's virtual machine", "bpf", **HOST | {"needs": ("root", "bpf for root only")}),
-    attack("SF32-perf", "a performance counter", "perf", needs=("perf for users",)),
+    attack("SF32-perf", "a performance counter", "perf"),
     attack("SF14-userfaultfd", "page faults of itself, by the system call", "call userfaultfd"),
     attack("SF32-fanotify", "a watch on file systems", "call fanotify_init"),
     attack("SF32-syslog", "the kernel's log", "call syslog", **HOST),
@@ -119,7 +119,7 @@ HANDLES = [
         ("filter", "capability sets", "user namespaces", "landlock"),
         (*SY, "SEC-FS-01"),
         scene=_handle,
-        needs=("root",),
+        needs=("root", "file handles"),
     ),
 ]
 KEYS = [

@@ -122,9 +122,15 @@ def _by_session(directory: Path) -> Iterator[Scene]:
 
 
 def attack(
-    name: str, title: str, command: str, scene: Any, held_by: tuple[str, ...] = IPC, claims: tuple[str, ...] = ("SEC-PR-03",)
+    name: str,
+    title: str,
+    command: str,
+    scene: Any,
+    held_by: tuple[str, ...] = IPC,
+    claims: tuple[str, ...] = ("SEC-PR-03",),
+    needs: tuple[str, ...] = (),
 ) -> Attack:
-    return Attack(id=name, title=title, claims=claims, command=f"probe {command}", layers=held_by, scene=scene)
+    return Attack(id=name, title=title, claims=claims, command=f"probe {command}", layers=held_by, scene=scene, needs=needs)
 
 
 ATTACKS = [
@@ -139,6 +145,7 @@ ATTACKS = [
         _by_number,
         ("filter", "own host id"),
         ("SEC-SY-03", "SEC-PR-04"),
+        ("keyrings",),
     ),
     attack(
         "SF19-session",
@@ -147,5 +154,6 @@ ATTACKS = [
         _by_session,
         ("filter", "session keyring"),
         ("SEC-SY-03", "SEC-PR-04"),
+        ("keyrings",),
     ),
 ]

@@ -169,6 +169,7 @@ FILES = [
         ("nosuid", "no_new_privs", "one id inside"),
         ("SEC-FS-04", "SEC-ID-01"),
         scene=_set_uid,
+        needs=("set-uid files",),
     ),
     attack(
         "NR16-file-capability",
@@ -177,7 +178,7 @@ FILES = [
         ("nosuid", "no_new_privs", "one id inside", "capabilities"),
         ("SEC-FS-04", "SEC-ID-03"),
         scene=_capable,
-        needs=("root",),
+        needs=("root", "set-uid files"),
     ),
     attack("NR17-file-capability", "a file that gives capabilities", "file-capability", ("capability sets",), ("SEC-FS-04",)),
     attack(

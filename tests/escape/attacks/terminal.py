@@ -152,7 +152,9 @@ TOLD = [
     attack("TE04-names", "a name that steers the terminal", "name", ("printable names",), _told, (*TT, "SEC-RS-03"), bwrap=False),
 ]
 NODES = [
-    attack("TE02-console", "TIOCLINUX on a console", "console", (*DEVICE, "filter"), _node(CONSOLE), needs=("root",)),
+    attack(
+        "TE02-console", "TIOCLINUX on a console", "console", (*DEVICE, "filter"), _node(CONSOLE), needs=("root", "device files")
+    ),
     attack(
         "TE02-console-wide",
         "TIOCLINUX with high bits",
@@ -160,7 +162,7 @@ NODES = [
         (*DEVICE, "filter"),
         _wide,
         (*TT, "SEC-SY-04"),
-        needs=("root",),
+        needs=("root", "device files"),
     ),
     attack(
         "SF14-device",
@@ -169,7 +171,7 @@ NODES = [
         DEVICE,
         _node(USERFAULTFD),
         ("SEC-FS-04", "SEC-SY-03"),
-        needs=("root", "userfaultfd device"),
+        needs=("root", "device files", "userfaultfd device"),
     ),
 ]
 ATTACKS = [*OWN, *HOSTS, *TOLD, *NODES]

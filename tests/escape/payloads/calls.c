@@ -74,7 +74,10 @@ static int c_perf(int count, char **words)
 {
     uint32_t attributes[32] = {1, sizeof attributes, 1};    /* PERF_TYPE_SOFTWARE, PERF_COUNT_SW_TASK_CLOCK */
     attributes[10] = 1 << 0 | 1 << 5 | 1 << 6;              /* disabled, exclude_kernel, exclude_hv */
-    return reached("perf_event_open", syscall(SYS_perf_event_open, attributes, 0, -1, -1, 0), NULL);
+    long fd = syscall(SYS_perf_event_open, attributes, 0, -1, -1, 0);
+    if (fd < 0 && switched_off("kernel/perf_event_paranoid", 3))
+        return not_here("this host has no counters for users");
+    return reached("perf_event_open", fd, NULL);
 }
 
 struct handle { unsigned bytes; int type; unsigned char data[128]; };
@@ -160,6 +163,8 @@ static int c_lsm(int count, char **words)
     return reached("lsm_list_modules", syscall(461, ids, &size, 0), NULL);
 }
 
+static int no_rings(void) { return switched_off("kernel/io_uring_disabled", 1); }
+
 /* one request through a ring; the result of the operation, or -1 where there is no ring */
 static long by_ring(struct io_uring_sqe request)
 {
@@ -187,13 +192,15 @@ static long by_ring(struct io_uring_sqe request)
 static int c_ring(int count, char **words)
 {
     struct io_uring_params about = {0};
-    return reached("io_uring_setup", syscall(SYS_io_uring_setup, 4, &about), NULL);
+    long ring = syscall(SYS_io_uring_setup, 4, &about);
+    return ring < 0 && no_rings() ? not_here("this host has io_uring switched off") : reached("io_uring_setup", ring, NULL);
 }
 
 static int c_ring_socket(int count, char **words)
 {
     struct io_uring_sqe request = {.opcode = 45, .fd = AF_NETLINK, .off = SOCK_RAW}; /* IORING_OP_SOCKET */
-    return reached("a netlink socket through io_uring", by_ring(request), NULL);
+    long fd = by_ring(request);
+    return fd < 0 && no_rings() ? not_here("this host has io_uring switched off") : reached("a netlink socket through io_uring", fd, NULL);
 }
 
 static int c_ring_set_id(int count, char **words)
@@ -203,6 +210,8 @@ static int c_ring_set_id(int count, char **words)
     struct io_uring_sqe request = {.opcode = IORING_OP_OPENAT, .fd = AT_FDCWD, .addr = (uintptr_t)path, .len = 06755};
     request.open_flags = O_CREAT | O_WRONLY;
     long fd = by_ring(request);
+    if (fd < 0 && no_rings())
+        return not_here("this host has io_uring switched off");
     if (fd < 0 || fstat(fd, &seen))
         return reached("openat through io_uring", -1, NULL);
     return seen.st_mode & 06000 ? escaped("a file of mode %o through io_uring", seen.st_mode & 07777) : contained("without the bits");

@@ -52,6 +52,19 @@ int reached(const char *what, long result, const int *past)
     return contained("%s: %s", what, strerror(error));
 }
 
+int switched_off(const char *setting, long least)
+{
+    char path[96], value[16] = "0";
+    int before = errno;
+    snprintf(path, sizeof path, "/proc/sys/%s", setting);
+    int fd = open(path, O_RDONLY);
+    if (fd >= 0 && read(fd, value, sizeof value - 1) < 0)
+        value[0] = '0';
+    close(fd);
+    errno = before;
+    return !filtered() && atol(value) >= least;
+}
+
 int child_status(int (*run)(void *), void *argument)
 {
     int status;

@@ -35,6 +35,9 @@ int filtered(void);
 /* as attempt, but the errors in `past` (up to 0) say that every check of rights has been passed; a kernel that lacks the call is void */
 int reached(const char *what, long result, const int *past);
 
+/* whether a setting of the host below /proc/sys is at least that */
+int switched_off(const char *setting, long least);
+
 /* how a child ended that does something dangerous to itself; -1 and errno where no child can be had */
 int child_status(int (*run)(void *), void *argument);
 #endif

@@ -56,6 +56,8 @@ static int c_handler(int count, char **words)
     int status = child_status(survive, NULL);
     if (status < 0)
         status = survive(NULL) << 8;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV)
+        return not_here("this kernel has no such entry");
     if (WIFEXITED(status) && WEXITSTATUS(status) == 42)
         return escaped("SIGSYS was caught, and the program went on");
     return contained(WIFSIGNALED(status) ? "killed" : "no signal");
