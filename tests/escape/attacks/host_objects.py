@@ -145,7 +145,7 @@ ATTACKS = [
         _by_number,
         ("filter", "own host id"),
         ("SEC-SY-03", "SEC-PR-04"),
-        ("keyrings",),
+        ("keyrings", "newuidmap"),
     ),
     attack(
         "SF19-session",

@@ -28,6 +28,7 @@ CAPABLE = ("filter", "capability sets")
 NET = ("net namespace",)
 TCP = ("net namespace", *(["landlock"] if rights.LANDLOCK >= 4 else []))
 ABSTRACT = ("net namespace", *(["landlock"] if rights.LANDLOCK >= 6 else []))
+OWN_ID = ("newuidmap",)  # or root: without, the payload is the caller on the host
 METADATA = "169.254.169.254"
 _CLONE_NEWNET = 0x40000000
 _SIOCSIFADDR, _SIOCSIFFLAGS = 0x8916, 0x8914
@@ -275,7 +276,15 @@ UNIX = [
         "NI05-broker", "a directory by way of a socket", "broker", ("mounts", "landlock"), ("SEC-FS-01",), _broker(mounted=False)
     ),
     attack("NI05-granted", "the same, where a socket is mounted", "broker", ("landlock",), ("SEC-FS-01",), _broker(mounted=True)),
-    attack("NI06-peer", "a service takes it for its own user", "credentials -1", ("own host id",), ("SEC-ID-02",), _trusting),
+    attack(
+        "NI06-peer",
+        "a service takes it for its own user",
+        "credentials -1",
+        ("own host id",),
+        ("SEC-ID-02",),
+        _trusting,
+        needs=OWN_ID,
+    ),
     attack(
         "NI05-descriptor",
         "a descriptor of a service, by the pidfd of its socket",
@@ -292,6 +301,7 @@ UNIX = [
         ("capability sets", "one id inside"),
         ("SEC-ID-01", "SEC-ID-03"),
         _believing,
+        needs=OWN_ID,
     ),
 ]
 LOOKING = [

@@ -89,5 +89,6 @@ ATTACKS = [
         ("own host id",),
         claims=("SEC-ID-02", "SEC-FS-02"),
         scene=functools.partial(private, mode=0o644),
+        needs=("newuidmap",),
     ),
 ]

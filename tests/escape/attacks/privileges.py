@@ -17,6 +17,7 @@ from tests.escape.model import Attack, Scene
 
 assert rights  # its layers are used below
 
+OWN_ID = ("newuidmap",)  # or root: without, the payload is the caller on the host
 IDENTITY = ("SEC-ID-01",)
 CAPABILITY = ("SEC-ID-03",)
 SETS = "capabilities CapInh CapPrm CapEff CapBnd CapAmb"
@@ -129,15 +130,15 @@ CAPABILITIES = [
     ),
 ]
 IDS = [
-    attack("PV01-become-0", "user or group 0 again", "become 0", ("one id inside", "capability sets")),
-    attack("PV01-chown", "a file given to user 0", "chown", ("one id inside", "capability sets")),
+    attack("PV01-become-0", "user or group 0 again", "become 0", ("one id inside", "capability sets"), needs=OWN_ID),
+    attack("PV01-chown", "a file given to user 0", "chown", ("one id inside", "capability sets"), needs=OWN_ID),
     attack(
         "PV06-drop-groups",
         "a group is dropped that has less than others",
         "drop-groups",
         ("capability sets",),
         ("SEC-ID-03",),
-        needs=("newuidmap",),
+        needs=OWN_ID,
     ),
     attack("PV02-ids-inside", "an id 0 inside", "ids-inside", ("not root inside",)),
     attack(
@@ -155,9 +156,23 @@ IDS = [
         ("capability sets", "read-only proc", "read-only paths", "landlock"),
         ("SEC-ID-04", "SEC-FS-05"),
     ),
-    attack("PV03-owner", "its files are the caller's", "create", ("own host id",), (*IDENTITY, "SEC-ID-02"), scene=_owned),
     attack(
-        "PV03-private", "a file that only the caller may read", "read-private", ("own host id",), ("SEC-ID-02",), scene=private
+        "PV03-owner",
+        "its files are the caller's",
+        "create",
+        ("own host id",),
+        (*IDENTITY, "SEC-ID-02"),
+        scene=_owned,
+        needs=OWN_ID,
+    ),
+    attack(
+        "PV03-private",
+        "a file that only the caller may read",
+        "read-private",
+        ("own host id",),
+        ("SEC-ID-02",),
+        scene=private,
+        needs=OWN_ID,
     ),
 ]
 FILES = [
@@ -169,7 +184,7 @@ FILES = [
         ("nosuid", "no_new_privs", "one id inside"),
         ("SEC-FS-04", "SEC-ID-01"),
         scene=_set_uid,
-        needs=("set-uid files",),
+        needs=("set-uid files", *OWN_ID),
     ),
     attack(
         "NR16-file-capability",
@@ -188,6 +203,7 @@ FILES = [
         ("capability sets", "one id inside"),
         ("SEC-FS-04",),
         scene=writable,
+        needs=OWN_ID,
     ),
 ]
 ATTACKS = [*CAPABILITIES, *IDS, *FILES]
