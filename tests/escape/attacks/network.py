@@ -256,7 +256,14 @@ SERVICES = [
     attack("NI-udp", "a UDP service on the host's loopback", "inet udp", NET, NW, _inet(DGRAM)),
     attack("NI-udp6", "the same by IPv6", "inet udp", NET, NW, _inet(DGRAM, "::1"), needs=("ipv6",)),
     attack("NI-mptcp", "MPTCP, which Landlock does not see", "inet mptcp", ("net namespace", "filter"), NW, _inet(STREAM)),
-    attack("NI-fast-open", "TCP fast open, which Landlock does not see", "inet fast-open", NET, NW, _inet(STREAM)),
+    attack(
+        "NI-fast-open",
+        "TCP fast open, which Landlock does not see",
+        "inet fast-open",
+        ("net namespace", "filter"),
+        NW,
+        _inet(STREAM),
+    ),
     attack("NI-own-loopback", "the host's loopback, with one of its own", "inet tcp", NET, NW, _inet(STREAM, profile=LOOPBACK)),
     attack(
         "NI03-metadata", "the metadata service of a cloud", "inet tcp", TCP, NW, _elsewhere(STREAM, METADATA, 80), needs=("root",)

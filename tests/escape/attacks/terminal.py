@@ -133,6 +133,7 @@ OWN = [
         (*TT, "SEC-SY-04"),
         bwrap=False,
     ),
+    attack("TE06-discipline", "another line discipline for its own terminal", "discipline", FILTER, _own, bwrap=False),
     attack(
         "TE02-own-console",
         "TIOCCONS: its terminal gets what the console is told",
