@@ -220,7 +220,7 @@ def _unusable_mounts(options: Options, result: RunResult) -> list[str]:
     from sandbox.cli import values
     from sandbox.policy.idmaps import closed_to_others
 
-    if result.enforced["identity"]["id_map"] != "ranges":
+    if not options.mounts or result.enforced["identity"]["id_map"] != "ranges":
         return []
     lines = []
     for text in options.mounts:

@@ -179,6 +179,7 @@ def main() -> int:
     for thread in threads:
         thread.start()
     started, samples, next_kill, chance = time.monotonic(), [], time.monotonic() + options.kill_every, random.Random(7)
+    pause = threading.Event()
     while any(thread.is_alive() for thread in threads):
         samples.append(sample(callers))
         if time.monotonic() >= next_kill:
@@ -186,7 +187,7 @@ def main() -> int:
             next_kill = time.monotonic() + options.kill_every
         if sys.stderr.isatty():
             print(f"\r\x1b[K{samples[-1]['done']:.0f}/{options.runs} runs", end="", file=sys.stderr, flush=True)
-        time.sleep(SAMPLE_SECONDS)
+        pause.wait(SAMPLE_SECONDS)
     took = time.monotonic() - started
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)

@@ -86,7 +86,9 @@ def test_the_walk_finds_the_package():
 
 
 def test_ctypes_only_in_the_kernel_room():
-    bad = [str(path) for path in sources() if room(path) != "kernel" and imports(parsed(path)) & {"ctypes", "cffi", "prctl"}]
+    """And in the attacks of `sandbox selftest`, a program of its own that is run inside."""
+    allowed = [path for path in sources() if room(path) == "kernel" or path == PACKAGE / "selftest" / "payload.py"]
+    bad = [str(path) for path in sources() if path not in allowed and imports(parsed(path)) & {"ctypes", "cffi", "prctl"}]
     assert not bad
 
 
