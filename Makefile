@@ -54,7 +54,7 @@ soak:
 SECONDS ?= 60
 fuzz:
 	@scripts/setup --tests
-	@$(PY) -m pip install --quiet 'atheris>=2.3'
+	@$(PY) -m pip install --quiet --no-build-isolation --require-hashes --requirement requirements/fuzz.txt
 	@$(PY) -m tests.fuzz.run --seconds $(SECONDS)
 
 # Needs root once, to build the image; qemu, no hardware virtualisation.
