@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -148,6 +149,20 @@ def claims() -> dict[str, str]:
     return dict(found)
 
 
+def tested() -> dict[str, list[str]]:
+    """Claim → tests that attack it from outside, where no payload can: those marked `@pytest.mark.claim("SEC-…")`."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.parse(path.read_bytes()).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for call in node.decorator_list:
+                    if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.claim":
+                        for argument in call.args:
+                            name = str(ast.literal_eval(argument))
+                            found.setdefault(name, []).append(f"{path.relative_to(ROOT)}::{node.name}")
+    return found
+
+
 def page(kept: Mapping[str, Any], sentences: Mapping[str, str]) -> str:
     """docs/security-evidence.md."""
     from tests.escape.arena import load
@@ -172,10 +187,11 @@ def page(kept: Mapping[str, Any], sentences: Mapping[str, str]) -> str:
             f" | {count['void on this kernel']} | {count['held by a second layer']} of {count['with two layers or more']}"
             f" | {count['contained by plain bwrap']} of {count['run under bwrap']} |"
         )
-    lines += ["", "## Claims and their attacks", "", "| claim | attacks |", "|---|---|"]
+    lines += ["", "## Claims and their attacks", "", "| claim | attacks | tests that attack it from outside |", "|---|---|---|"]
+    tests = tested()
     for claim, sentence in sentences.items():
-        against = [attack.id for attack in attacks.values() if claim in attack.claims]
-        lines.append(f"| {claim}: {sentence} | {', '.join(against)} |")
+        against = ", ".join(attack.id for attack in attacks.values() if claim in attack.claims)
+        lines.append(f"| {claim}: {sentence} | {against} | {', '.join(f'`{name}`' for name in tests.get(claim, ()))} |")
     for name, entry in sorted(kept.items()):
         lines += [
             "",

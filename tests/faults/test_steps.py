@@ -96,6 +96,7 @@ def happens(step: int) -> None:
         require("landlock")
 
 
+@pytest.mark.claim("SEC-RS-02")
 @pytest.mark.parametrize("step", STEPS, ids=steps.name_of)
 @pytest.mark.usefixtures("no_traces")
 def test_an_error(step: int, place: Path, probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
@@ -111,6 +112,7 @@ def test_an_error(step: int, place: Path, probe_mounts: tuple[Mount, ...], degra
     assert b"ran" not in b"".join(attempt.said) or step == steps.COLLECT
 
 
+@pytest.mark.claim("SEC-RS-02", "SEC-RS-04")
 @pytest.mark.parametrize("name", ["KILL", "STOP"])
 @pytest.mark.parametrize("step", STEPS, ids=steps.name_of)
 @pytest.mark.usefixtures("quick", "no_traces")

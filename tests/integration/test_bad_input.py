@@ -69,6 +69,7 @@ BAD = [
 ]
 
 
+@pytest.mark.claim("SEC-IO-02", "SEC-PO-03")
 @pytest.mark.parametrize(("arguments", "error", "text"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
 def test_bad_arguments(box: Sandbox, arguments: dict[str, Any], error: type[SandboxError], text: str) -> None:
     with pytest.raises(error, match=text) as caught:

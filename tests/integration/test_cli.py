@@ -175,6 +175,7 @@ def test_errors_as_json(cli: Cli) -> None:
     _matches_schema(json.loads(out))
 
 
+@pytest.mark.claim("SEC-IO-03")
 def test_collected_files_and_mounts(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "a").write_text("A")

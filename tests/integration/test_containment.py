@@ -93,6 +93,7 @@ print(json.dumps([p for p in paths if os.path.exists(p)]))
     assert inside(code, run_options) == []
 
 
+@pytest.mark.claim("SEC-LT-03")
 def test_the_root_and_every_mount_in_it_is_read_only(run_options: dict[str, Any]) -> None:
     code = """
 import errno, json, os
@@ -109,6 +110,7 @@ print(json.dumps({p: attempt(p) for p in paths}))
         assert answer in ("EROFS", "EACCES", "EPERM", "ENOENT"), path
 
 
+@pytest.mark.claim("SEC-FS-06")
 def test_the_writable_places_are_private_and_empty(run_options: dict[str, Any]) -> None:
     code = """
 import json, os

@@ -78,6 +78,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.claim("SEC-LI-01", "SEC-LI-02", "SEC-LI-03", "SEC-LI-04", "SEC-LI-05", "SEC-RS-01")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_ending(box: Sandbox, case: Case) -> None:
     started = time.monotonic()
@@ -106,6 +107,7 @@ def test_cpu_is_measured_and_stays_near_the_limit(box: Sandbox) -> None:
     assert seconds(0.45) <= used <= seconds(0.5) + 0.35 * SLOWNESS, result
 
 
+@pytest.mark.claim("SEC-LT-01")
 def test_a_daemon_does_not_outlive_the_run(box: Sandbox) -> None:
     """It holds stdout open in a session of its own; the end of the main process is the end of the run."""
     started = time.monotonic()

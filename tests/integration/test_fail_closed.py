@@ -97,6 +97,7 @@ def told(probe_program: Path, degraded: bool, tmp_path_factory: pytest.TempPathF
     return json.loads(callers.finish(process, seconds(100)))
 
 
+@pytest.mark.claim("SEC-LI-06")
 @pytest.mark.parametrize("call", CONTROLS)
 def test_without_a_control_nothing_runs(told: dict[str, Any], call: str) -> None:
     end = told[call]

@@ -227,6 +227,7 @@ print(json.dumps([sorted(set(ends)), len(ends), again]), flush=True)
 """
 
 
+@pytest.mark.claim("SEC-LT-02")
 @pytest.mark.heavy
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("victim", ["caller", "keeper", "launcher"])

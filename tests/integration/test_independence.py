@@ -47,6 +47,7 @@ def launcher_of(box: Sandbox) -> int:
     return found[0]
 
 
+@pytest.mark.claim("SEC-RS-04")
 def test_closed_runs_end_no_other(fresh: Sandbox) -> None:
     """Closing takes the group away while the launcher still looks at its clock."""
     with fresh.start([INSIDE, "sleep", "60"]) as victim:

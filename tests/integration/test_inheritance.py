@@ -103,6 +103,7 @@ def greedy(degraded: bool) -> Iterator[tuple[int, int]]:
         os.close(reader)
 
 
+@pytest.mark.claim("SEC-LI-07")
 def test_what_the_kernel_counts_per_user_is_left_to_others(greedy: tuple[int, int]) -> None:
     """The host's user has 128 inotify instances and some thousand pending signals, whatever namespaces there are."""
     instances, timers = greedy
@@ -118,6 +119,7 @@ def test_what_the_kernel_counts_per_user_is_left_to_others(greedy: tuple[int, in
                 os.close(fd)
 
 
+@pytest.mark.claim("SEC-LI-07")
 def test_a_terminal_does_not_take_those_of_others(degraded: bool) -> None:
     code = """
 import os

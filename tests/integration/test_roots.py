@@ -50,6 +50,7 @@ def profile(root: Path, *, writable: bool, **more: Any) -> Profile:
 BOTH = pytest.mark.parametrize("writable", [pytest.param(False, id="read-only"), pytest.param(True, id="overlay")])
 
 
+@pytest.mark.claim("SEC-FS-08")
 @BOTH
 def test_links_in_a_root_lead_nowhere(place: Path, degraded: bool, writable: bool) -> None:
     root = skeleton(place)
@@ -72,6 +73,7 @@ echo x >/work/f; cat /work/f
     assert not os.path.exists("/etc/f")
 
 
+@pytest.mark.claim("SEC-FS-08")
 @BOTH
 def test_an_entry_that_is_swapped_for_a_link_is_an_error(place: Path, degraded: bool, writable: bool) -> None:
     root = skeleton(place)
@@ -87,6 +89,7 @@ def test_an_entry_that_is_swapped_for_a_link_is_an_error(place: Path, degraded: 
                 box.run(["/bin/true"])
 
 
+@pytest.mark.claim("SEC-FS-08")
 def test_a_mount_source_that_is_swapped_for_a_link_is_an_error(place: Path, degraded: bool) -> None:
     data = place / "data"
     data.mkdir()
@@ -99,6 +102,7 @@ def test_a_mount_source_that_is_swapped_for_a_link_is_an_error(place: Path, degr
             box.run(["/bin/true"])
 
 
+@pytest.mark.claim("SEC-FS-08")
 @BOTH
 def test_a_mount_below_a_link_of_the_root_never_lands_on_the_host(place: Path, degraded: bool, writable: bool) -> None:
     root = skeleton(place)

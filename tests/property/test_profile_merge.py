@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,7 @@ overrides = st.dictionaries(
 )
 
 
+@pytest.mark.claim("SEC-PO-01")
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(sorted(POLICIES)), overrides)
 def test_an_accepted_override_is_nowhere_looser(name: str, changes: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ def test_files_and_trees_are_taken(tmp_path: Path) -> None:
     assert gather(tmp_path, "a", "missing") == ({"a/b/deep": b"1"}, {"missing": "missing"})
 
 
+@pytest.mark.claim("SEC-IO-01")
 def test_links_fifos_sockets_and_hard_links_are_refused(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("token")
@@ -71,6 +72,7 @@ def test_links_fifos_sockets_and_hard_links_are_refused(tmp_path: Path) -> None:
     assert set(refused) >= {"link", "fifo", "hard", "sock", "dirlink", "dirlink/secret", "../secret", "/etc/passwd"}
 
 
+@pytest.mark.claim("SEC-IO-01")
 def test_sizes_and_counts_are_bounded_before_anything_is_read(tmp_path: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 40)
@@ -83,6 +85,7 @@ def test_sizes_and_counts_are_bounded_before_anything_is_read(tmp_path: Path) ->
     assert len(found) == 2
 
 
+@pytest.mark.claim("SEC-IO-01")
 def test_depth_and_odd_names_end_well(tmp_path: Path) -> None:
     os.mkdir(tmp_path / "odd")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd/\xff\n")).write_bytes(b"x")

@@ -44,6 +44,7 @@ def plan(profile: Profile, **changes: Any) -> Any:
     return build_plan(profile.policy, dataclasses.replace(facts.gather(), **changes), NO_FILTERS)
 
 
+@pytest.mark.claim("SEC-PO-02")
 @pytest.mark.parametrize(
     ("text", "path", "line", "words"),
     [
