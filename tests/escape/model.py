@@ -32,7 +32,6 @@ class Scene:
         mounts: (host directory, place inside, writable) granted by the caller; bwrap gets them too.
         profile: changes to the profile, as in its file (sections are merged).
         check: looks at the host, and at the result, after the run; a text is an escape.
-        prefix: words before the interpreter of a caller in a process of its own, such as ["chrt", "-f", "10"].
     """
 
     arguments: list[str] = field(default_factory=list)
