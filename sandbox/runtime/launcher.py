@@ -30,6 +30,7 @@ from sandbox.model.plan import Plan
 from sandbox.resources.cgroups import Base, LauncherGroup
 
 START_SECONDS = 30.0
+_KILLED_SECONDS = 5.0
 _MAIN = str(Path(launcher_package.__file__).with_name("__main__.py"))
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN)
 _PASSED_ENVIRONMENT = ("LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
@@ -49,6 +50,7 @@ class LauncherProcess:
         self.group: LauncherGroup | None = None
         self.alive = True
         self._lock = threading.Lock()
+        self._closing = threading.Lock()
         self._owner = os.getpid()
         control, theirs = wire.pair()
         self._control = socket.socket(fileno=control.detach())
@@ -137,19 +139,20 @@ class LauncherProcess:
         return self._process.pid
 
     def close(self, timeout: float = 5.0) -> None:
-        """End the launcher with every sandbox in it, and remove its control groups. Safe to call twice."""
+        """End the launcher with every sandbox in it, and remove its control groups. Safe to call twice, from any thread."""
         self.alive = False
         self._control.close()
         if self._owner != os.getpid():
             return
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait(timeout)
-        if self.group is not None:
-            self.group.close()
-            self.group = None
+        with self._closing:
+            try:
+                self._process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self._process.send_signal(signal.SIGKILL)
+                self._process.wait(max(timeout, _KILLED_SECONDS))
+            group, self.group = self.group, None
+            if group is not None:
+                group.close()
 
     def forget(self) -> None:
         """In a forked child: drop our copy of the socket; the process belongs to the parent."""

@@ -117,7 +117,7 @@ except SandboxError as error:
 def test_no_descriptors_left(arguments: dict[str, Any]) -> None:
     """At every number of free descriptors: a result or a clear error, and no traceback of something else."""
     code = """
-import resource, sandbox
+import resource, sandbox, time
 from sandbox.model.errors import SandboxError
 sandbox.run([INSIDE, "exit", "0"], **options())
 ends = []
@@ -136,10 +136,17 @@ for free in range(24):
     except SandboxError as error:
         ends.append(type(error).__name__ if "\\n" not in str(error) and str(error) else "no text")
     os.close(hold.pop())
-print(json.dumps([ends, sandbox.run([INSIDE, "exit", "0"], **options()).ok]))
+for _ in range(50):  # what others of this user have on its way through sockets counts too
+    try:
+        last = sandbox.run([INSIDE, "exit", "0"], **options()).ok
+        break
+    except sandbox.ResourceError as error:
+        last = str(error)
+        time.sleep(0.1)
+print(json.dumps([ends, last]))
 """
     ends, last = answer(code, arguments)
-    assert last
+    assert last is True, last
     assert ends[0] != "ok"
     assert ends[-1] == "ok", ends
     assert set(ends) <= {"ok", "ResourceError", "ScratchError", "CgroupError", "LaunchError"}, ends
@@ -200,7 +207,6 @@ def test_a_host_without_user_namespaces(arguments: dict[str, Any]) -> None:
 
 MANY = """
 import threading, sandbox
-from sandbox.model.errors import LauncherDied
 box = sandbox.Sandbox(**options(), max_concurrency=arguments["parallel"])
 lock, waiting, ends = threading.Lock(), [arguments["parallel"]], []
 
@@ -213,8 +219,8 @@ def here(_):
 def serve():
     try:
         ends.append(str(box.run(["/bin/sh", "-c", "echo here; sleep 60 & sleep 60"], on_stdout=here).outcome))
-    except LauncherDied:
-        ends.append("LauncherDied")
+    except Exception as error:
+        ends.append(type(error).__name__)
 
 threads = [threading.Thread(target=serve) for _ in range(arguments["parallel"])]
 for thread in threads:
