@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,8 +121,14 @@ def test_a_launcher_without_descriptors_fails_that_run_only(probe_mounts: Any, d
         with open(f"/proc/{keeper.pid}/task/{keeper.pid}/children") as file:
             launcher = int(file.read().split()[0])
         before = resource.prlimit(launcher, resource.RLIMIT_NOFILE)
-        time.sleep(seconds(0.2))  # what the first run had is closed by then
-        few = len(os.listdir(f"/proc/{launcher}/fd")) + 3
+        counts: list[int] = []
+
+        def settled() -> bool:  # what the first run had is closed
+            counts.append(len(os.listdir(f"/proc/{launcher}/fd")))
+            return len(counts) > 5 and len(set(counts[-5:])) == 1
+
+        wait_until(settled, seconds(5))
+        few = counts[-1] + 3
         resource.prlimit(launcher, resource.RLIMIT_NOFILE, (few, before[1]))
         with pytest.raises(SandboxError) as caught:
             box.run([INSIDE, "args", "ran"])
