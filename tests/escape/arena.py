@@ -18,7 +18,7 @@ from sandbox.resources.cgroups import find_base
 from sandbox.runtime import launcher as launcher_module
 from sandbox.runtime.engine import Engine
 from tests.escape import attacks as attack_modules
-from tests.escape import layers
+from tests.escape import callers, layers
 from tests.escape.model import CATEGORIES, HERE, Attack, Scene, Trial, verdict_of
 from tests.support.clock import SLOWNESS, seconds
 from tests.support.programs import build
@@ -90,20 +90,36 @@ class Arena:
             try:
                 verdict, detail = self._attempt(attack, scene, profile, names)
             except SandboxError as error:
-                verdict, detail = "contained", f"{type(error).__name__}: {error}"[:200]
-                if removed:  # a launcher that was broken by its knock-out proves nothing
+                seen = scene.failed(error) if scene.failed is not None else ""
+                verdict, detail = "escaped" if seen else "contained", seen or f"{type(error).__name__}: {error}"[:200]
+                if removed and not seen:  # a launcher that was broken by its knock-out proves nothing
                     detail = f"BROKEN {detail}"
         return Trial(attack.id, profile, tuple(sorted(removed)), verdict, detail)
 
     def _attempt(self, attack: Attack, scene: Scene, profile: str, names: tuple[str, ...]) -> tuple[Any, str]:
-        with self._box(scene, profile, names) as box, layers.callers_side(names):
+        if attack.command.startswith("caller "):
+            return callers.attempt(self, attack, profile, names)
+        with layers.callers_side(names), self._box(scene, profile, names) as box:
             options = {"limits": {"wall": WALL if SLOWNESS == 1 else "19s"}, **scene.options}
-            result = box.run(self.argv(attack, scene, INSIDE), **options)
+            with self._beside(scene, box):
+                result = box.run(self.argv(attack, scene, INSIDE), **options)
             seen = scene.check(result) if scene.check is not None else ""
         verdict, detail = verdict_of(result.stdout, seen)
         if verdict == "contained" and detail == "it said nothing":
             detail = f"{result.outcome}: {result.stderr.decode('utf-8', 'replace').strip()[-150:]}"
         return verdict, detail
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _beside(scene: Scene, box: Sandbox) -> Iterator[None]:
+        """With the scene's companion, which is canceled at the end if it still runs."""
+        if not scene.companion:
+            yield
+            return
+        with box.start([f"{INSIDE}/probe", *scene.companion]) as handle:
+            yield
+            handle.cancel()
+            scene.beside = handle.wait()
 
     @contextlib.contextmanager
     def _box(self, scene: Scene, profile: str, names: tuple[str, ...]) -> Iterator[Sandbox]:

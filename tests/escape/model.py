@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sandbox import SandboxError
+
 HERE = Path(__file__).resolve().parent
 Verdict = Literal["escaped", "contained", "void"]
 PROFILES = ("default", "strict", "python", "node", "native", "compile")
@@ -32,6 +34,8 @@ class Scene:
         mounts: (host directory, place inside, writable) granted by the caller; bwrap gets them too.
         profile: changes to the profile, as in its file (sections are merged).
         check: looks at the host, and at the result, after the run; a text is an escape.
+        failed: the same for the error of a run that has no result.
+        companion: words for a second payload, in another run of the same launcher; how that ended is then in `beside`.
     """
 
     arguments: list[str] = field(default_factory=list)
@@ -39,6 +43,9 @@ class Scene:
     mounts: list[tuple[str, str, bool]] = field(default_factory=list)
     profile: dict[str, Any] = field(default_factory=dict)
     check: Callable[[Any], str] | None = None
+    failed: Callable[[SandboxError], str] | None = None
+    companion: list[str] = field(default_factory=list)
+    beside: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +57,7 @@ class Attack:
         title: one line.
         claims: ids of SECURITY.md that would be broken.
         command: what is executed inside; "probe …" is the multi-command C program, "python …" a file of payloads/*.py,
-            "sh …" a shell text.
+            "sh …" a shell text. "caller …" is what happens to a caller in a process of its own (`callers`).
         layers: names of `layers.LAYERS`. All removed: the attack must succeed. One removed, and there are several: it must
             still fail.
         scene: makes what the attack needs on the host.

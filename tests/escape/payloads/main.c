@@ -82,6 +82,7 @@ int main(int count, char **words)
     const struct entry *tables[] = {
         syscall_filter, privileges, processes, resources, files,   network,   procfs,  calls,
         mounts,         others,     set_id,    sockets,   objects, terminals, threads,
+        inherited,      lifetime,
     };
     if (getauxval(AT_SECURE) && (count < 2 || strcmp(words[1], "who"))) /* a set-uid copy serves its attack and nobody else */
         return 2;

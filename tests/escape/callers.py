@@ -1,0 +1,167 @@
+"""Callers in processes of their own, to which something happens while a run of theirs goes on.
+
+    caller killed WHO    the caller, its launcher or its keeper is killed; nobody helps
+    caller thread        the thread that started launcher and run ends
+
+Started again as `python -m tests.escape.callers`, with what it needs in the environment, this module is such a caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sandbox import SandboxError
+from tests.escape import layers
+from tests.escape.model import Attack, Scene, verdict_of
+from tests.support.clock import seconds
+
+if TYPE_CHECKING:
+    from tests.escape.arena import Arena
+
+VARIABLE = "ESCAPE_CALLER"
+GRACE = 2.0
+LOOKS = 4
+
+
+def marked(token: str) -> list[int]:
+    """Living processes of the host with this word on their command line."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if token.encode() in _command_line(name):
+                found.append(int(name))
+    return found
+
+
+def _command_line(name: str) -> bytes:
+    """Empty for a zombie; a process whose first thread has ended shows it at the others only."""
+    line = Path(f"/proc/{name}/cmdline").read_bytes()
+    for task in [] if line else os.listdir(f"/proc/{name}/task"):
+        line = line or Path(f"/proc/{name}/task/{task}/cmdline").read_bytes()
+    return line
+
+
+def end(pids: list[int]) -> None:
+    """Kill what an escape has left."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def survivors(token: str, grace: float = 0.2) -> list[int]:
+    """Those that are there after the grace; they are ended. Who becomes another all the time is missed by some looks."""
+    deadline = time.monotonic() + grace
+    misses = 0
+    while misses < LOOKS:
+        found = marked(token)
+        misses = 0 if found else misses + 1
+        if found and time.monotonic() > deadline:
+            end(found)
+            return found
+        time.sleep(0.01)
+    return []
+
+
+def attempt(ground: Arena, attack: Attack, profile: str, names: tuple[str, ...]) -> tuple[Any, str]:
+    """One trial of an attack whose command is "caller …"."""
+    kind, *words = attack.command.split()[1:]
+    token = secrets.token_hex(8)
+    given = {
+        "directory": str(ground.directory),
+        "payloads": str(ground.payloads),
+        "degraded": ground.degraded,
+        "profile": profile,
+        "names": names,
+        "token": token,
+        "kind": kind,
+        "command": ["outlive", *words[1:2], token],
+    }
+    caller = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "tests.escape.callers"],
+        cwd=layers.ROOT,
+        env={**os.environ, VARIABLE: json.dumps(given)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        if kind == "thread":
+            said = caller.communicate(timeout=seconds(30))[0]
+            return verdict_of(said, "")
+        return _killed(caller, words[0], token)
+    finally:
+        caller.kill()
+        caller.wait()
+        if caller.stdout is not None:
+            caller.stdout.close()
+        end(marked(token))
+
+
+def _killed(caller: subprocess.Popen[bytes], who: str, token: str) -> tuple[Any, str]:
+    assert caller.stdout is not None
+    line = caller.stdout.readline().split()
+    if len(line) != 3 or not marked(token):
+        return "contained", "BROKEN the payload has not started"
+    pids = {"caller": caller.pid, "keeper": int(line[1]), "launcher": int(line[2])}
+    if who != "caller":
+        caller.send_signal(signal.SIGSTOP)
+    os.kill(pids[who], signal.SIGKILL)
+    left = survivors(token, seconds(GRACE))
+    end([pid for name, pid in pids.items() if name != "caller" and left and name != who])
+    return ("escaped", f"{len(left)} processes outlive the {who}") if left else ("contained", "all ended")
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def main() -> None:
+    """Process: the caller of one trial."""
+    from tests.escape.arena import INSIDE, Arena, load
+
+    load()  # registers the layers
+    given = json.loads(os.environ.pop(VARIABLE))
+    ground = Arena(degraded=given["degraded"])
+    ground.directory, ground.payloads = Path(given["directory"]), Path(given["payloads"])
+    ready = threading.Event()
+    made: dict[str, Any] = {}
+
+    def begin() -> None:
+        box = made["box"] = ground._make(Scene(), given["profile"], tuple(given["names"]))
+        words = ["nap"] if given["kind"] == "thread" else given["command"]
+        made["run"] = box.start(
+            [f"{INSIDE}/probe", *words], on_stdout=lambda _: ready.set(), limits={"wall": "8s", "cpu": "8s"}
+        )
+
+    with layers.callers_side(given["names"]):
+        starting = threading.Thread(target=begin)
+        starting.start()
+        starting.join()
+        if given["kind"] == "thread":
+            time.sleep(0.1)
+            try:
+                outcome = str(made["run"].wait().exit)
+            except SandboxError as error:
+                outcome = f"{type(error).__name__}: {error}"
+            print(f"CONTAINED {outcome}" if "Exited(code=0)" in outcome else f"ESCAPED {outcome}", flush=True)
+        else:
+            threading.Thread(target=made["run"].wait, daemon=True).start()
+            ready.wait(seconds(10))
+            keeper = made["box"]._engine._launcher.pid
+            print("ready", keeper, *_children(keeper), flush=True)
+            time.sleep(seconds(20))
+        made["run"].close()
+        made["box"].close()
+
+
+if __name__ == "__main__":
+    main()
