@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sandbox import Mount, Profile, Sandbox, SandboxError
+from sandbox import Mount, Profile, RequestError, Sandbox, SandboxError
 from sandbox.resources.cgroups import find_base
 from sandbox.runtime import launcher as launcher_module
 from sandbox.runtime.engine import Engine
@@ -92,7 +92,9 @@ class Arena:
             except SandboxError as error:
                 seen = scene.failed(error) if scene.failed is not None else ""
                 verdict, detail = "escaped" if seen else "contained", seen or f"{type(error).__name__}: {error}"[:200]
-                if removed and not seen:  # a launcher that was broken by its knock-out proves nothing
+                if (
+                    removed and not seen and not isinstance(error, RequestError)
+                ):  # a launcher that was broken by its knock-out proves nothing
                     detail = f"BROKEN {detail}"
         return Trial(attack.id, profile, tuple(sorted(removed)), verdict, detail)
 

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 VARIABLE = "ESCAPE_CALLER"
 GRACE = 2.0
-LOOKS = 4
+LOOKS = 6
 
 
 def marked(token: str) -> list[int]:
     """Living processes of the host with this word on their command line."""
     found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int, reverse=True):  # the newest do not wait for us
         with contextlib.suppress(OSError):
             if token.encode() in _command_line(name):
                 found.append(int(name))
@@ -138,9 +138,7 @@ def main() -> None:
     def begin() -> None:
         box = made["box"] = ground._make(Scene(), given["profile"], tuple(given["names"]))
         words = ["nap"] if given["kind"] == "thread" else given["command"]
-        made["run"] = box.start(
-            [f"{INSIDE}/probe", *words], on_stdout=lambda _: ready.set(), limits={"wall": "8s", "cpu": "8s"}
-        )
+        made["run"] = box.start([f"{INSIDE}/probe", *words], on_stdout=lambda _: ready.set(), limits={"wall": "8s", "cpu": "8s"})
 
     with layers.callers_side(given["names"]):
         starting = threading.Thread(target=begin)

@@ -32,6 +32,8 @@ layers.register(
     Layer(name="session of the payload", patches=(("launcher/payload.py", "    os.setsid()\n", ""),)),
     Layer(
         name="session of init",
-        patches=(("launcher/init.py", "        os.setsid()\n        at(steps.INIT_IDENTITY)\n", "        at(steps.INIT_IDENTITY)\n"),),
+        patches=(
+            ("launcher/init.py", "        os.setsid()\n        at(steps.INIT_IDENTITY)\n", "        at(steps.INIT_IDENTITY)\n"),
+        ),
     ),
 )

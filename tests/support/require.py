@@ -121,6 +121,10 @@ def _cgroup() -> str | None:
     return None if None in reasons else "; ".join(reason for reason in reasons if reason)
 
 
+def _no_cgroup() -> str | None:
+    return "there are control groups" if _cgroup() is None else None
+
+
 def _newuidmap() -> str | None:
     if os.getuid() == 0:
         return None
@@ -180,6 +184,7 @@ _CHECKS: dict[str, Callable[[], str | None]] = {
     "cgroup": _cgroup,
     "cgroup1": _cgroup1,
     "cgroup2": _cgroup2,
+    "no control groups": _no_cgroup,
     "newuidmap": _newuidmap,
     "root": lambda: None if os.getuid() == 0 else "the tests run as an ordinary user",
     "user": lambda: None if os.getuid() else "the tests run as root",

@@ -42,7 +42,11 @@ layers.register(
     Layer(
         name="init dies with the launcher",
         patches=(
-            ("launcher/init.py", _PDEATHSIG + '        if self.status.recv(8) != b"go":\n', '        if self.status.recv(8) != b"go":\n'),
+            (
+                "launcher/init.py",
+                _PDEATHSIG + '        if self.status.recv(8) != b"go":\n',
+                '        if self.status.recv(8) != b"go":\n',
+            ),
             ("launcher/init.py", _PDEATHSIG + "        at(steps.INIT_NAMESPACES)\n", "        at(steps.INIT_NAMESPACES)\n"),
         ),
     ),
@@ -88,7 +92,13 @@ layers.register(
     ),
     Layer(
         name="read-only root",
-        patches=(("launcher/template.py", 'root, b"", _HARD | mounts.ATTR_RDONLY, recursive=False', 'root, b"", _HARD, recursive=False'),),
+        patches=(
+            (
+                "launcher/template.py",
+                'root, b"", _HARD | mounts.ATTR_RDONLY, recursive=False',
+                'root, b"", _HARD, recursive=False',
+            ),
+        ),
     ),
     Layer(
         name="last parenthesis",
@@ -137,7 +147,7 @@ def left(name: str, title: str, command: str, **more: Any) -> Attack:
 _SHORT = functools.partial(_looked_for, limits={"wall": "300ms"})
 ATTACKS = [
     left("LC01-daemon", "a daemon without signals holds stdout", "leave daemon"),
-    left("LC02-hopper", "a process that is another every 20 ms", "leave hopper"),
+    left("LC02-hopper", "a process that is another every 30 ms", "leave hopper"),
     left("LC03-stopped", "a process that is stopped", "leave stopped"),
     left("LC03-subreaper", "orphans that go to a process of its own", "leave subreaper"),
     left("LC03-clock", "a program without signals at the end of its time", "outlive alone", scene=_SHORT),
@@ -186,7 +196,12 @@ ATTACKS = [
         ("SEC-RS-04", *CALLER),
     ),
     attack(
-        "PR11-orphan", "an orphan ends first", "probe orphan", ("the main process only",), ("SEC-RS-01", "SEC-PR-02"), scene=_code_7
+        "PR11-orphan",
+        "an orphan ends first",
+        "probe orphan",
+        ("the main process only",),
+        ("SEC-RS-01", "SEC-PR-02"),
+        scene=_code_7,
     ),
     attack(
         "PR11-disguised",

@@ -31,9 +31,7 @@ _STANDS = "import signal, sys; signal.signal(signal.SIGUSR1, signal.SIG_DFL); pr
 
 
 @contextlib.contextmanager
-def _bystander(
-    directory: Path, seen: Callable[[int], str] = lambda pid: "", where: tuple[str, ...] = ()
-) -> Iterator[Scene]:
+def _bystander(directory: Path, seen: Callable[[int], str] = lambda pid: "", where: tuple[str, ...] = ()) -> Iterator[Scene]:
     """A process of the caller, which SIGUSR1 would end."""
     command = [sys.executable, "-I", "-S", "-c", _STANDS]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -137,8 +135,20 @@ HOSTS = [
     host("PR01-kill", "kill of a process of the host", "signal kill", *BOTH, *SAME_USER, needs=OWN_ID),
     host("PR01-queue", "a signal with a forged sender to the host", "signal queue", *BOTH, *SAME_USER, needs=OWN_ID),
     host("PR01-owner", "F_SETOWN of a process of the host", "signal owner", *BOTH, *SAME_USER, needs=OWN_ID),
-    host("PR01-limit", "limits of the host's process", "process limit", "filter", *BOTH, "own host id", seen=_limited, needs=OWN_ID),
-    host("PR01-nice", "a process of the host is nice", "process nice", "filter", *BOTH, "own host id", *SETS, seen=_niced, needs=OWN_ID),
+    host(
+        "PR01-limit", "limits of the host's process", "process limit", "filter", *BOTH, "own host id", seen=_limited, needs=OWN_ID
+    ),
+    host(
+        "PR01-nice",
+        "a process of the host is nice",
+        "process nice",
+        "filter",
+        *BOTH,
+        "own host id",
+        *SETS,
+        seen=_niced,
+        needs=OWN_ID,
+    ),
     host("PR01-environ", "environment of the host's process", "process environ", *NONE_OF, "landlock", needs=("root",)),
     host("PR01-trace", "ptrace of the host's process", "process trace", "filter", *NONE_OF, "landlock", needs=("root",)),
     host("PR01-memory", "memory of the host's process", "process memory", "filter", *NONE_OF, "landlock", needs=("root",)),
@@ -155,7 +165,9 @@ HOSTS = [
 ]
 OTHERS = [
     attack("PR08-see", "a process of another run is seen", "other see", (OWN,), OUTSIDE, scene=_beside),
-    attack("PR08-kill", "a process of another run is ended", "other kill", (OWN, *SAME_USER), OUTSIDE, scene=_beside, needs=OWN_ID),
+    attack(
+        "PR08-kill", "a process of another run is ended", "other kill", (OWN, *SAME_USER), OUTSIDE, scene=_beside, needs=OWN_ID
+    ),
     attack("PR01-everybody", "kill(-1): init, and other runs", "other everybody", (OWN,), (*OUTSIDE, *INIT), scene=_beside),
     attack("PR02-launcher", "a signal to the launcher", "launcher", (OWN, *SAME_USER), OUTSIDE, needs=OWN_ID),
 ]

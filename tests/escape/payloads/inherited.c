@@ -98,13 +98,14 @@ static int c_umask(int count, char **words)
     return mask & 002 ? contained("umask %03o", mask) : escaped("umask %03o: everybody may write", mask);
 }
 
+/* asked of the kernel: the C library keeps 32 and 33 to itself */
 static int c_ignored(int count, char **words)
 {
-    struct sigaction action;
-    for (int number = 1; number < 32; number++)
-        if (!sigaction(number, NULL, &action) && action.sa_handler != SIG_DFL)
+    struct { unsigned long handler, flags, restorer, mask; } action;
+    for (int number = 1; number <= 64; number++)
+        if (!syscall(SYS_rt_sigaction, number, NULL, &action, 8) && action.handler == 1)
             return escaped("signal %d is ignored", number);
-    return contained("all have their default action");
+    return contained("none is ignored");
 }
 
 static int c_blocked(int count, char **words)
@@ -131,7 +132,13 @@ static int c_advantage(int count, char **words)
     return execution > 0 ? escaped("personality %#lx", execution) : contained("personality %#lx", execution);
 }
 
-/* SOFT of a limit that the caller has without end */
+/* NAME in the working directory, whose path may lead nowhere */
+static int c_here(int count, char **words)
+{
+    return attempt(words[0], open(words[0], O_PATH));
+}
+
+/* NUMBER of a limit, and what it may be at most */
 static int c_limit(int count, char **words)
 {
     struct rlimit found = {0, 0};
@@ -156,5 +163,6 @@ static int c_leave_file(int count, char **words)
 const struct entry inherited[] = {
     {"inherited", c_inherited}, {"variable", c_variable}, {"umask", c_umask},   {"ignored", c_ignored},
     {"blocked", c_blocked},     {"advantage", c_advantage}, {"limit", c_limit}, {"leave-file", c_leave_file},
+    {"here", c_here},
     {NULL, NULL},
 };

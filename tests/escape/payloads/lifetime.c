@@ -60,11 +60,11 @@ static void as_daemon(int ready)
 static void as_hopper(int ready)
 {
     say_ready(ready);
-    for (int turn = 0; turn < SECONDS * 50; turn++) {
+    for (int turn = 0; turn < SECONDS * 30; turn++) {
         wait_ms(2);
         if (fork() > 0)
             _exit(0);
-        wait_ms(15);
+        wait_ms(30);
     }
 }
 
