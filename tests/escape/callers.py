@@ -109,8 +109,8 @@ def attempt(ground: Arena, attack: Attack, profile: str, names: tuple[str, ...])
 def _killed(caller: subprocess.Popen[bytes], who: str, token: str) -> tuple[Any, str]:
     assert caller.stdout is not None
     line = caller.stdout.readline().split()
-    if len(line) != 3 or not marked(token):
-        return "contained", "BROKEN the payload has not started"
+    if len(line) != 3 or not marked(token):  # nothing would be shown by its absence later
+        raise AssertionError("the payload has not started")
     pids = {"caller": caller.pid, "keeper": int(line[1]), "launcher": int(line[2])}
     if who != "caller":
         caller.send_signal(signal.SIGSTOP)
@@ -140,6 +140,10 @@ def main() -> None:
         words = ["nap"] if given["kind"] == "thread" else given["command"]
         made["run"] = box.start([f"{INSIDE}/probe", *words], on_stdout=lambda _: ready.set(), limits={"wall": "8s", "cpu": "8s"})
 
+    def drive() -> None:
+        with contextlib.suppress(SandboxError):
+            made["run"].wait()
+
     with layers.callers_side(given["names"]):
         starting = threading.Thread(target=begin)
         starting.start()
@@ -152,7 +156,7 @@ def main() -> None:
                 outcome = f"{type(error).__name__}: {error}"
             print(f"CONTAINED {outcome}" if "Exited(code=0)" in outcome else f"ESCAPED {outcome}", flush=True)
         else:
-            threading.Thread(target=made["run"].wait, daemon=True).start()
+            threading.Thread(target=drive, daemon=True).start()
             ready.wait(seconds(10))
             keeper = made["box"]._engine._launcher.pid
             print("ready", keeper, *_children(keeper), flush=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from sandbox import Exited, SandboxError
 from sandbox.model.result import Signaled
-from tests.escape import layers, pids, rights
+from tests.escape import layers, rights
 from tests.escape.layers import HOST
 from tests.escape.model import Attack, Scene
 from tests.escape.pids import BOTH, OWN, SIGNALS

@@ -158,15 +158,19 @@ static int c_orphan(int count, char **words)
     return 7;
 }
 
-/* a process whose name looks like the end of its line in /proc/PID/stat burns CPU time; the scene looks at what was counted */
-static int c_disguised(int count, char **words)
+/* a process whose name looks like fields of /proc/PID/stat: read from its first parenthesis, page faults stand for CPU time */
+static int burn(void *_)
 {
     prctl(PR_SET_NAME, "a) Z 0 (\n9");
-    fflush(NULL);
-    time_t end = time(NULL) + 4;
-    while (time(NULL) < end)
+    while (clock() < 2 * CLOCKS_PER_SEC)
         continue;
-    return escaped("it ran for 3 seconds and more");
+    return 0;
+}
+
+static int c_disguised(int count, char **words)
+{
+    int status = child_status(burn, NULL);
+    return status ? contained("the child: %d", status) : escaped("2 seconds of CPU time were used");
 }
 
 const struct entry lifetime[] = {
