@@ -1,6 +1,7 @@
 """Callers in processes of their own, to which something happens while a run of theirs goes on.
 
     caller killed WHO    the caller, its launcher or its keeper is killed; nobody helps
+    caller groups        caller and keeper are killed; the next caller removes their control groups
     caller thread        the thread that started launcher and run ends
 
 Started again as `python -m tests.escape.callers`, with what it needs in the environment, this module is such a caller.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandbox import SandboxError
+from sandbox.resources import cgroups
 from tests.escape import layers
 from tests.escape.model import Attack, Scene, verdict_of
 from tests.support.clock import seconds
@@ -84,7 +86,7 @@ def attempt(ground: Arena, attack: Attack, profile: str, names: tuple[str, ...])
         "names": names,
         "token": token,
         "kind": kind,
-        "command": ["outlive", *words[1:2], token],
+        "command": ["outlive", *(words[1:2] or ["alone"]), token],
     }
     caller = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tests.escape.callers"],
@@ -97,6 +99,8 @@ def attempt(ground: Arena, attack: Attack, profile: str, names: tuple[str, ...])
         if kind == "thread":
             said = caller.communicate(timeout=seconds(30))[0]
             return verdict_of(said, "")
+        if kind == "groups":
+            return _left_groups(caller, names)
         return _killed(caller, words[0], token)
     finally:
         caller.kill()
@@ -118,6 +122,20 @@ def _killed(caller: subprocess.Popen[bytes], who: str, token: str) -> tuple[Any,
     left = survivors(token, seconds(GRACE))
     end([pid for name, pid in pids.items() if name != "caller" and left and name != who])
     return ("escaped", f"{len(left)} processes outlive the {who}") if left else ("contained", "all ended")
+
+
+def _left_groups(caller: subprocess.Popen[bytes], names: tuple[str, ...]) -> tuple[Any, str]:
+    assert caller.stdout is not None
+    line = caller.stdout.readline().split()
+    for pid in (int(line[1]), caller.pid):
+        os.kill(pid, signal.SIGKILL)
+    caller.wait()
+    mark = f"-{caller.pid}-"
+    with layers.callers_side(names):
+        base = cgroups.find_base()  # as the next caller does
+    left = [path for path in cgroups.leftovers(base) if mark in path]
+    cgroups.find_base()
+    return ("escaped", f"{len(left)} groups are left") if left else ("contained", "all groups are gone")
 
 
 def _children(pid: int) -> list[int]:

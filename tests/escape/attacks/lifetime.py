@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from sandbox import Exited
+from sandbox.resources import cgroups, janitor
 from sandbox.resources.groups import Lease
 from tests.escape import callers, layers, pids
 from tests.escape.layers import Layer
@@ -23,6 +25,8 @@ assert pids  # its layers are used below
 
 RUN, CALLER = ("SEC-LT-01",), ("SEC-LT-02",)
 GROUP = () if missing("cgroup") else ("control group kill",)
+KNOWN = () if missing("cgroup") else ("groups of the dead are known",)
+WATCHES = ("the caller's pidfd", "end of the control socket", "end of the lane", *KNOWN)
 _PDEATHSIG = "        process.prctl(process.PR_SET_PDEATHSIG, _signal.SIGKILL)\n"
 _CALLER_GONE = "            elif kind == _CALLER:\n                self.alive = False\n"
 _CONTROL_GONE = "        if packet is None:\n            self.alive = False\n            return\n"
@@ -37,8 +41,27 @@ def _no_kill() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _of_somebody_alive() -> Iterator[None]:
+    """Groups are named after the process that started the caller: no other caller takes them for a dead one's."""
+    pid = os.getppid()
+    owner = janitor._self()._replace(pid=pid, start=janitor.start_time(pid))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(janitor, "_self", lambda: owner)
+        yield
+
+
+@contextlib.contextmanager
+def _no_sweep() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cgroups, "sweep", lambda directories: ())
+        yield
+
+
 layers.register(
     Layer(name="control group kill", caller=_no_kill),
+    Layer(name="groups of the dead are known", caller=_of_somebody_alive),
+    Layer(name="sweep of groups", caller=_no_sweep),
     Layer(
         name="init dies with the launcher",
         patches=(
@@ -157,14 +180,14 @@ ATTACKS = [
         "LC04-caller",
         "its caller is killed",
         "caller killed caller alone",
-        ("the caller's pidfd", "end of the control socket", "end of the lane"),
+        WATCHES,
         CALLER,
     ),
     attack(
         "LC04-caller-hopping",
         "its caller is killed while processes come and go",
         "caller killed caller hopping",
-        ("the caller's pidfd", "end of the control socket", "end of the lane"),
+        WATCHES,
         CALLER,
     ),
     attack(
@@ -187,6 +210,14 @@ ATTACKS = [
         "caller killed keeper alone",
         ("the launcher dies with its keeper",),
         CALLER,
+    ),
+    attack(
+        "LC06-groups",
+        "groups of a caller and a keeper that were killed",
+        "caller groups",
+        ("sweep of groups",),
+        CALLER,
+        needs=("cgroup",),
     ),
     attack(
         "LC05-thread",
