@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from sandbox import SandboxError
 from sandbox.resources import cgroups
 from tests.escape import layers
 from tests.escape.model import Attack, Scene, verdict_of
-from tests.support.clock import seconds
+from tests.support.clock import seconds, wait_until
 
 if TYPE_CHECKING:
     from tests.escape.arena import Arena
@@ -60,18 +59,21 @@ def end(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def survivors(token: str, grace: float = 0.2) -> list[int]:
+def survivors(token: str, grace: float = 0.5) -> list[int]:
     """Those that are there after the grace; they are ended. Who becomes another all the time is missed by some looks."""
-    deadline = time.monotonic() + grace
     misses = 0
-    while misses < LOOKS:
-        found = marked(token)
-        misses = 0 if found else misses + 1
-        if found and time.monotonic() > deadline:
-            end(found)
-            return found
-        time.sleep(0.01)
-    return []
+
+    def gone() -> bool:
+        nonlocal misses
+        misses = 0 if marked(token) else misses + 1
+        return misses == LOOKS
+
+    with contextlib.suppress(AssertionError):
+        wait_until(gone, grace)
+        return []
+    found = next(filter(None, (marked(token) for _ in range(LOOKS))), [])
+    end(found)
+    return found
 
 
 def attempt(ground: Arena, attack: Attack, profile: str, names: tuple[str, ...]) -> tuple[Any, str]:
@@ -167,18 +169,18 @@ def main() -> None:
         starting.start()
         starting.join()
         if given["kind"] == "thread":
-            time.sleep(0.1)
             try:
                 outcome = str(made["run"].wait().exit)
             except SandboxError as error:
                 outcome = f"{type(error).__name__}: {error}"
             print(f"CONTAINED {outcome}" if "Exited(code=0)" in outcome else f"ESCAPED {outcome}", flush=True)
         else:
-            threading.Thread(target=drive, daemon=True).start()
+            driving = threading.Thread(target=drive, daemon=True)
+            driving.start()
             ready.wait(seconds(10))
             keeper = made["box"]._engine._launcher.pid
             print("ready", keeper, *_children(keeper), flush=True)
-            time.sleep(seconds(20))
+            driving.join()  # until it is killed, or its time is over
         made["run"].close()
         made["box"].close()
 
