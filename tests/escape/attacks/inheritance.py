@@ -21,6 +21,7 @@ import pytest
 from sandbox.runtime import launcher as launcher_module
 from sandbox.runtime import request
 from tests.escape import layers, pids
+from tests.escape.attacks.privileges import private
 from tests.escape.layers import Layer
 from tests.escape.model import Attack, Scene
 from tests.escape.pids import BOTH, SIGNALS
@@ -31,6 +32,7 @@ _PERSONALITY, _IOPRIO_SET, _SIGACTION = (135, 251, 13) if _X86 else (92, 30, 134
 _NO_RANDOM_LAYOUT = 0x0040000
 _FIRST_OF_BEST_EFFORT = 2 << 13
 _HIGH = 900
+_GROUP = 424242
 OURS: dict[str, Any] = {"identity": {"hostname": "inheritance"}}  # a launcher of its own, started now
 Making = Callable[[Path], contextlib.AbstractContextManager[Scene]]
 
@@ -111,6 +113,12 @@ layers.register(
         patches=(("launcher/keeper.py", "    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])\n", ""),),
     ),
     Layer(name="ordinary priority", patches=(("launcher/keeper.py", "        process.ordinary_priority()\n", ""),)),
+    Layer(name="groups: launcher", patches=(("launcher/template.py", "        os.setgroups([])\n", "        pass\n"),)),
+    Layer(name="groups: init", patches=(("launcher/init.py", "            os.setgroups([])\n", "            pass\n"),)),
+    Layer(
+        name="groups: read back",
+        patches=(("launcher/runs.py", 'groups = plan.ids.deny_setgroups or not found[b"Groups"].split()', "groups = True"),),
+    ),
     Layer(name="rlimits", plan=lambda plan: plan.replace(rlimits=())),
 )
 
@@ -273,6 +281,19 @@ _UMASK = _state(lambda: os.umask(0), os.umask)
 
 
 @contextlib.contextmanager
+def _grouped(directory: Path) -> Iterator[Scene]:
+    """A file for a group that the caller is in."""
+    before = os.getgroups()
+    os.setgroups([*before, _GROUP])
+    try:
+        with private(directory, mode=0o640) as scene:
+            os.chown(directory / "shared" / "token", 0, _GROUP)
+            yield scene
+    finally:
+        os.setgroups(before)
+
+
+@contextlib.contextmanager
 def _nothing(directory: Path) -> Iterator[Scene]:
     yield Scene()
 
@@ -356,6 +377,15 @@ STATES = [
     attack("IN11-nice", "the caller's nice value", "advantage nice", ("ordinary priority",), _NICE, STATE, needs=("root",)),
     attack("IN11-io", "the caller's I/O priority", "advantage io", ("ordinary priority",), _IO, STATE),
     attack("IN16-layout", "the caller's fixed memory layout", "advantage layout", ("ordinary priority",), _LAYOUT, STATE),
+    attack(
+        "IN12-groups",
+        "a group of the caller",
+        "read-private",
+        ("groups: launcher", "groups: init", "groups: read back"),
+        _grouped,
+        (*STATE, "SEC-ID-02"),
+        needs=("root",),
+    ),
     attack("IN09-signals", "the caller's limit of pending signals", "limit 11 512", ("rlimits",), _nothing, ("SEC-LI-07",)),
     attack(
         "IN08-session",

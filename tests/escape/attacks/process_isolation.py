@@ -91,7 +91,7 @@ def attack(name: str, title: str, command: str, held_by: tuple[str, ...], claims
 
 
 def init(name: str, title: str, command: str, *held_by: str, **more: Any) -> Attack:
-    return attack(name, title, command, held_by, **{"claims": INIT, **more})
+    return attack(name, title, command, held_by, **{"claims": INIT, "bwrap": "scene" not in more, **more})
 
 
 def signals(how: str, title: str) -> Attack:
@@ -100,7 +100,7 @@ def signals(how: str, title: str) -> Attack:
 
 def host(name: str, title: str, command: str, *held_by: str, seen: Any = None, **more: Any) -> Attack:
     scene = functools.partial(_bystander, seen=seen) if seen else _bystander
-    return attack(name, title, command, held_by, OUTSIDE, **{"scene": scene, **more})
+    return attack(name, title, command, held_by, OUTSIDE, **{"scene": scene, "bwrap": True, **more})
 
 
 INITS = [
@@ -166,7 +166,13 @@ HOSTS = [
 OTHERS = [
     attack("PR08-see", "a process of another run is seen", "other see", (OWN,), OUTSIDE, scene=_beside),
     attack(
-        "PR08-kill", "a process of another run is ended", "other kill", (OWN, *SAME_USER), OUTSIDE, scene=_beside, needs=OWN_ID
+        "PR08-kill",
+        "a process of another run is ended",
+        "other kill",
+        (OWN, *SAME_USER),
+        (*OUTSIDE, "SEC-ID-02"),
+        scene=_beside,
+        needs=OWN_ID,
     ),
     attack("PR01-everybody", "kill(-1): init, and other runs", "other everybody", (OWN,), (*OUTSIDE, *INIT), scene=_beside),
     attack("PR02-launcher", "a signal to the launcher", "launcher", (OWN, *SAME_USER), OUTSIDE, needs=OWN_ID),
