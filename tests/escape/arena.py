@@ -103,7 +103,7 @@ class Arena:
             return callers.attempt(self, attack, profile, names)
         with layers.callers_side(names), self._box(scene, profile, names) as box:
             options = {"limits": {"wall": WALL if SLOWNESS == 1 else "19s"}, **scene.options}
-            with self._beside(scene, box):
+            with self._with_companion(scene, box):
                 result = box.run(self.argv(attack, scene, INSIDE), **options)
             seen = scene.check(result) if scene.check is not None else ""
         verdict, detail = verdict_of(result.stdout, seen)
@@ -113,7 +113,7 @@ class Arena:
 
     @staticmethod
     @contextlib.contextmanager
-    def _beside(scene: Scene, box: Sandbox) -> Iterator[None]:
+    def _with_companion(scene: Scene, box: Sandbox) -> Iterator[None]:
         """With the scene's companion, which is canceled at the end if it still runs."""
         if not scene.companion:
             yield
@@ -121,7 +121,7 @@ class Arena:
         with box.start([f"{INSIDE}/probe", *scene.companion]) as handle:
             yield
             handle.cancel()
-            scene.beside = handle.wait()
+            scene.companion_result = handle.wait()
 
     @contextlib.contextmanager
     def _box(self, scene: Scene, profile: str, names: tuple[str, ...]) -> Iterator[Sandbox]:

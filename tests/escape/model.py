@@ -35,7 +35,7 @@ class Scene:
         profile: changes to the profile, as in its file (sections are merged).
         check: looks at the host, and at the result, after the run; a text is an escape.
         failed: the same for the error of a run that has no result.
-        companion: words for a second payload, in another run of the same launcher; how that ended is then in `beside`.
+        companion: words for a second payload, in another run of the same launcher; how that ended is then in `companion_result`.
     """
 
     arguments: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Scene:
     check: Callable[[Any], str] | None = None
     failed: Callable[[SandboxError], str] | None = None
     companion: list[str] = field(default_factory=list)
-    beside: Any = None
+    companion_result: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,7 @@ def _beside(directory: Path) -> Iterator[Scene]:
     scene = Scene(arguments=[token], companion=["stand", token])
 
     def check(result: Any) -> str:
-        ended = scene.beside.exit
+        ended = scene.companion_result.exit
         return "another run was ended by a signal" if ended == Signaled(signal.SIGUSR1) else ""
 
     scene.check = check
@@ -166,7 +166,7 @@ HOSTS = [
 OTHERS = [
     attack("PR08-see", "a process of another run is seen", "other see", (OWN,), OUTSIDE, scene=_beside),
     attack(
-        "PR08-kill",
+        "PR08-signal",
         "a process of another run is ended",
         "other kill",
         (OWN, *SAME_USER),
