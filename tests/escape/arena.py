@@ -101,7 +101,11 @@ class Arena:
     def _attempt(self, attack: Attack, scene: Scene, profile: str, names: tuple[str, ...]) -> tuple[Any, str]:
         if attack.command.startswith("caller "):
             return callers.attempt(self, attack, profile, names)
-        with layers.callers_side(names), self._box(scene, profile, names) as box:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(layers.callers_side(names))
+            box = stack.enter_context(self._box(scene, profile, names))
+            if scene.beside is not None:
+                stack.enter_context(scene.beside(box))
             options = {"limits": {"wall": WALL if SLOWNESS == 1 else "19s"}, **scene.options}
             with self._with_companion(scene, box):
                 result = box.run(self.argv(attack, scene, INSIDE), **options)

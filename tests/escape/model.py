@@ -36,6 +36,7 @@ class Scene:
         check: looks at the host, and at the result, after the run; a text is an escape.
         failed: the same for the error of a run that has no result.
         companion: words for a second payload, in another run of the same launcher; how that ended is then in `companion_result`.
+        beside: what goes on in the same sandbox meanwhile: other runs.
     """
 
     arguments: list[str] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Scene:
     failed: Callable[[SandboxError], str] | None = None
     companion: list[str] = field(default_factory=list)
     companion_result: Any = None
+    beside: Callable[[Any], AbstractContextManager[object]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,6 +83,7 @@ int main(int count, char **words)
         syscall_filter, privileges, processes, resources, files,   network,   procfs,  calls,
         mounts,         others,     set_id,    sockets,   objects, terminals, threads,
         inherited,      lifetime,
+        counts,         results,    neighbours,
     };
     if (getauxval(AT_SECURE) && (count < 2 || strcmp(words[1], "who"))) /* a set-uid copy serves its attack and nobody else */
         return 2;

@@ -20,6 +20,7 @@ struct entry { const char *name; command run; };
 
 /* Each file of this folder has a table that ends with {NULL, NULL}. */
 extern const struct entry syscall_filter[], privileges[], processes[], resources[], files[], network[], procfs[];
+extern const struct entry counts[], results[], neighbours[];
 extern const struct entry calls[], mounts[], others[], set_id[], sockets[], objects[], terminals[], threads[];
 extern const struct entry inherited[], lifetime[];
 
