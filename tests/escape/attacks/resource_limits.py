@@ -60,8 +60,7 @@ def with_options(check: Callable[[Any], str] | None = None, **options: Any) -> M
 
 
 def _kept_too_much(result: Any) -> str:
-    kept = len(result.stdout) + len(result.stderr)
-    return f"{kept} bytes were kept of it" if kept > 2 << 16 else ""
+    return f"{len(result.stdout)} bytes were kept of it" if len(result.stdout) > 1 << 16 else ""
 
 
 def _counted_too_much(result: Any) -> str:
@@ -134,10 +133,10 @@ ATTACKS += [
     attack(
         "CT10-quota",
         "more than its share of the CPUs",
-        "quota 0.5",
+        "quota 0.2",
         ("CPU quota",),
         "SEC-LI-03",
-        limited(cpu_quota="0.2"),
+        limited(cpu_quota="0.1"),
         needs=("cgroup",),
     ),
 ]
@@ -174,7 +173,7 @@ ATTACKS += [
     attack(
         "RS04-terminals", "terminals", "count-terminals 60", ("terminals of the run",), USER, with_options(tty=(24, 80))
     ),
-    attack("RS04-queues", "bytes in POSIX queues", "message-queue", ("RLIMIT_MSGQUEUE",), USER),
+    attack("RS04-queues", "bytes in POSIX queues", "message-queue", ("RLIMIT_MSGQUEUE", "landlock"), USER),
     attack("CT12-raise", "higher limits", "raise-limits", HOST, USER, needs=("root",)),
     attack("PS07-score", "the OOM killer takes somebody else", "oom-score 0", ("read-only proc", "landlock"), "SEC-RS-01"),
 ]
@@ -182,12 +181,12 @@ OUTPUT = {"limits": {"output": "64KiB"}}
 ATTACKS += [
     attack("OU01-stderr", "a flood on stderr", "flood 2 32768", ("output limit",), "SEC-LI-05", with_options(**OUTPUT)),
     attack(
-        "OU01-stdout", "a flood on stdout", "flood 1 32768", ("output limit",), "SEC-LI-05", with_options(_counted_too_much, **OUTPUT)
+        "OU01-stdout", "a flood on stdout", "flood 1 32768 quiet", ("output limit",), "SEC-LI-05", with_options(_counted_too_much, **OUTPUT)
     ),
     attack(
         "OU01-terminal",
         "a flood on its terminal",
-        "flood 1 32768",
+        "flood 1 32768 quiet",
         ("output limit",),
         "SEC-LI-05",
         with_options(_counted_too_much, tty=(24, 80), **OUTPUT),
@@ -195,7 +194,7 @@ ATTACKS += [
     attack(
         "OU01-kept",
         "what is kept of a flood",
-        "flood 1 8192",
+        "flood 1 8192 quiet",
         ("bounded capture",),
         "SEC-LI-05",
         with_options(_kept_too_much, **OUTPUT),

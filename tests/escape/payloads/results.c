@@ -102,10 +102,10 @@ static int c_flood(int count, char **words)
     int fd = atoi(words[0]);
     memset(piece, 'x', sizeof piece);
     piece[sizeof piece - 1] = '\n';
-    for (long left = atol(words[1]) << 10; left > 0; left -= 64)
+    for (long left = atol(words[1]); left > 0; left -= 64)
         if (write(fd, piece, sizeof piece) < 0)
             return contained("%s", strerror(errno));
-    return escaped("%s KiB of output", words[1]);
+    return count > 2 ? 0 : escaped("%s KiB of output", words[1]); /* a third word: nothing is said */
 }
 
 /* a fork bomb whose main program says that all is well */
@@ -194,8 +194,8 @@ static int c_runs(int count, char **words)
 }
 
 const struct entry results[] = {
-    {"code", c_code}, {"raise", c_raise}, {"hide", c_hide}, {"overdue", c_overdue}, {"peak", c_peak},
-    {"refused", c_refused}, {"linger", c_linger}, {"flood", c_flood}, {"bomb", c_bomb}, {"sacrifice", c_sacrifice},
+    {"code", c_code}, {"raise-signal", c_raise}, {"hide", c_hide}, {"overdue", c_overdue}, {"peak", c_peak},
+    {"refused-calls", c_refused}, {"linger", c_linger}, {"flood", c_flood}, {"bomb", c_bomb}, {"sacrifice", c_sacrifice},
     {"forge", c_forge}, {"forge-exec", c_forge_exec}, {"bad-name", c_name}, {"half", c_half}, {"runs", c_runs},
     {NULL, NULL},
 };
