@@ -70,6 +70,15 @@ static int n_file(char **words)
     return 0;
 }
 
+static int n_private(char **words)
+{
+    int fd = open(words[0], O_WRONLY | O_CREAT, 0600);
+    if (write(fd, token, sizeof token) < 0)
+        return 1;
+    until_told();
+    return 0;
+}
+
 static int n_left(char **words)
 {
     int fd = open(words[0], O_WRONLY | O_CREAT, 0666);
@@ -137,7 +146,7 @@ static int n_plain(char **words)
 static int c_neighbour(int count, char **words)
 {
     static const struct { const char *name; int (*run)(char **); } kinds[] = {
-        {"file", n_file}, {"left", n_left}, {"unix", n_unix}, {"udp", n_udp}, {"segment", n_segment},
+        {"file", n_file}, {"private", n_private}, {"left", n_left}, {"unix", n_unix}, {"udp", n_udp}, {"segment", n_segment},
         {"queue", n_queue}, {"semaphore", n_semaphore}, {"plain", n_plain},
     };
     alarm(15);
@@ -165,6 +174,12 @@ static int c_change(int count, char **words)
 {
     int fd = open(words[0], O_WRONLY);
     return attempt("a file of a neighbour is changed", fd < 0 ? fd : write(fd, "changed", 7));
+}
+
+static int c_own(int count, char **words)
+{
+    int fd = open(words[0], O_WRONLY | O_CREAT, 0600);
+    return fd < 0 ? contained("%s: %s", words[0], strerror(errno)) : contained("it is made");
 }
 
 static int c_connect(int count, char **words)
@@ -224,11 +239,13 @@ static int c_look(int count, char **words)
     struct dirent *entry;
     DIR *all = opendir("/proc");
     while (all && (entry = readdir(all))) {
+        if (!atoi(entry->d_name) || atoi(entry->d_name) == getpid())
+            continue;
         snprintf(path, sizeof path, "/proc/%s/cmdline", entry->d_name);
         int fd = open(path, O_RDONLY);
         ssize_t length = read(fd, line, sizeof line);
         close(fd);
-        if (length > 0 && memmem(line, length, "secret-of-a-neighbour", 21) && atoi(entry->d_name) != getpid())
+        if (length > 0 && memmem(line, length, "secret-of-a-neighbour", 21))
             return escaped("the words of process %s", entry->d_name);
     }
     return contained("none of the others");
@@ -241,14 +258,6 @@ static int c_mark(int count, char **words)
     for (size_t at = 0; at < sizeof places / sizeof *places; at++)
         if (open(places[at], O_WRONLY | O_CREAT, 0666) >= 0)
             return escaped("%s, which the next run sees", places[at]);
-    return contained("%s", strerror(errno));
-}
-
-static int c_remark(int count, char **words)
-{
-    for (int at = 0; at < count; at++)
-        if (!chmod(words[at], 0777) || !rename(words[at], "/moved"))
-            return escaped("%s has changed", words[at]);
     return contained("%s", strerror(errno));
 }
 
@@ -267,20 +276,20 @@ static int c_lock(int count, char **words)
     int fd = open("/usr", O_RDONLY | O_DIRECTORY);
     const char *how = words[0];
     long result = -1;
-    if (strcmp(how, "notify") && strcmp(how, "notify-wide"))
+    if (count > 1 && strcmp(how, "notify"))
         fd = open(words[1], O_RDONLY);
     if (!strcmp(how, "flock"))
         result = syscall(SYS_flock, fd, LOCK_SH);
     else if (!strcmp(how, "watch"))
         result = inotify_add_watch(inotify_init(), "/usr", IN_ACCESS);
     else
-        result = syscall(SYS_fcntl, fd, strtoul(words[2], NULL, 0), strcmp(how, "lease") ? (void *)&all : NULL);
+        result = syscall(SYS_fcntl, fd, strtoul(words[2], NULL, 0), strcmp(how, "notify") ? (void *)&all : (void *)1L); /* DN_ACCESS */
     return attempt(how, fd < 0 ? -1 : result);
 }
 
 const struct entry neighbours[] = {
-    {"neighbour", c_neighbour}, {"read-of", c_read}, {"change-of", c_change}, {"connect-of", c_connect},
+    {"neighbour", c_neighbour}, {"read-of", c_read}, {"change-of", c_change}, {"own-of", c_own}, {"connect-of", c_connect},
     {"ask-of", c_ask}, {"segment-of", c_segment}, {"queue-of", c_queue}, {"semaphore-of", c_semaphore},
-    {"kill-of", c_kill}, {"look-of", c_look}, {"mark", c_mark}, {"remark", c_remark}, {"exhaust", c_exhaust},
+    {"kill-of", c_kill}, {"look-of", c_look}, {"mark", c_mark}, {"eat-all", c_exhaust},
     {"lock-of", c_lock}, {NULL, NULL},
 };
