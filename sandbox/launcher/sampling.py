@@ -10,14 +10,18 @@ import os
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MAX_TREE = 4096
+_TRIES = 4  # to find a task that lives, while others end
 
 
 class Process:
-    """One process at one moment: `own` and `waited` are (user ns, system ns) of itself and of its reaped children."""
+    """One process at one moment: `own` and `waited` are (user ns, system ns) of itself and of its reaped children.
 
-    __slots__ = ("own", "parent", "resident", "start", "tasks", "waited")
+    `living` is a task of it that shows its memory, which a first thread that has ended does not.
+    """
 
-    def __init__(self, parent: int, stat_line: bytes, resident: int) -> None:
+    __slots__ = ("living", "own", "parent", "resident", "start", "tasks", "waited")
+
+    def __init__(self, parent: int, stat_line: bytes, living: int, resident: int) -> None:
         fields = stat_line[stat_line.rindex(b")") + 2 :].split()
         user, system, waited_user, waited_system = (int(field) * _TICK_NS for field in fields[11:15])
         self.parent = parent
@@ -25,6 +29,7 @@ class Process:
         self.own = (user, system)
         self.waited = (waited_user, waited_system)
         self.tasks = int(fields[17])
+        self.living = living
         self.resident = resident
 
 
@@ -55,7 +60,7 @@ class Sampler:
         below = {pid: item for pid, item in found.items() if pid != self.root}
         resident = sum(item.resident for item in below.values())
         if limit_bytes and resident > limit_bytes:
-            resident = sum(proportional(pid, item.resident) for pid, item in below.items())
+            resident = sum(proportional(pid, item.living, item.resident) for pid, item in below.items())
         self.peak_tasks = max(self.peak_tasks, sum(item.tasks for item in below.values()))
         self.peak_bytes = max(self.peak_bytes, resident)
         return resident
@@ -93,35 +98,54 @@ def tree(root: int) -> dict[int, Process]:
             continue
         try:
             line = slurp(b"/proc/%d/stat" % pid)
+            living, resident = _resident(pid)
+            found[pid] = Process(parent, line, living, resident)
             tasks = os.listdir(b"/proc/%d/task" % pid)
-            found[pid] = Process(parent, line, _resident(pid, tasks))
-            for task in tasks:
-                children = slurp(b"/proc/%d/task/%s/children" % (pid, task))
-                pending.extend((int(word), pid) for word in children.split())
         except (OSError, ValueError, IndexError):
             continue
+        for task in tasks:
+            try:
+                children = slurp(b"/proc/%d/task/%s/children" % (pid, task))
+            except OSError:
+                continue  # a thread that has ended: a payload can make and end them all the time
+            pending.extend((int(word), pid) for word in children.split())
     return found
 
 
-def _resident(pid: int, tasks: list[bytes]) -> int:
-    """Of the process's memory, which a first thread that has ended does not show any more: ask a living one."""
-    for task in sorted(tasks, key=int, reverse=True):
-        pages = int(slurp(b"/proc/%d/task/%s/statm" % (pid, task)).split()[1])
-        if pages:
-            return pages * _PAGE
-    return 0
+def _resident(pid: int) -> tuple[int, int]:
+    """(task, resident bytes) by the first task that shows any; (pid, 0) where none does. Raises OSError."""
+    for _ in range(_TRIES):
+        gone = False
+        for task in sorted(map(int, os.listdir(b"/proc/%d/task" % pid))):
+            try:
+                pages = int(slurp(b"/proc/%d/task/%d/statm" % (pid, task)).split()[1])
+            except OSError:
+                gone = True
+                continue
+            if pages:
+                return task, pages * _PAGE
+        if not gone:
+            break
+    return pid, 0
 
 
-def proportional(pid: int, resident: int) -> int:
-    """Resident bytes with shared pages divided among those who share them; 0 when the process has gone."""
-    try:
-        for line in slurp(b"/proc/%d/smaps_rollup" % pid).splitlines():
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    except (OSError, ValueError):
-        return resident
+def proportional(pid: int, task: int, resident: int) -> int:
+    """Resident bytes with shared pages divided among those who share them, by a living task; 0 when there is none."""
+    for _ in range(_TRIES):
+        try:
+            for line in slurp(b"/proc/%d/smaps_rollup" % task).splitlines():
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024
+            return resident
+        except (FileNotFoundError, ProcessLookupError):
+            try:
+                task, resident = _resident(pid)
+            except OSError:
+                return 0
+            if not resident:
+                return 0
+        except (OSError, ValueError):
+            return resident
     return resident
 
 

@@ -42,7 +42,7 @@ def make_engine(policy: Policy, *, allow_degraded: bool, capacity: int | None) -
 def without_uncounted_memory(policy: Policy) -> Policy:
     """Without control groups nobody counts memory that no process maps: it cannot be made then."""
     rule = SeccompRule(
-        syscalls=("memfd_create", "shmget", "msgget"),
+        syscalls=("memfd_create", "shmget", "msgget", "semget"),
         action="errno",
         errno=errno.ENOSYS,
         args=(),

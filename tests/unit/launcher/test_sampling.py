@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 def process(parent: int, own: tuple[int, int] = (0, 0), waited: tuple[int, int] = (0, 0), start: int = 1) -> Process:
     fields = ["S", "1", *["0"] * 9, *map(str, (*own, *waited)), "20", "0", "1", "0", str(start)]
-    return Process(parent, f"7 (a b) c) {' '.join(fields)}".encode(), 4096)
+    return Process(parent, f"7 (a b) c) {' '.join(fields)}".encode(), 7, 4096)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *looks: dict[int, Process]) -> Sampler:
@@ -79,8 +80,47 @@ def test_the_memory_of_a_process_whose_first_thread_has_ended_is_seen() -> None:
         assert child.stdout.readline() == b"ready\n"
         state = Path(f"/proc/{child.pid}/stat")
         wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z", seconds(10), "its first thread has ended")
-        assert sampling.tree(child.pid)[child.pid].resident > 64 << 20
+        found = sampling.tree(child.pid)[child.pid]
+        assert found.resident > 64 << 20
+        assert sampling.proportional(child.pid, found.living, found.resident) > 64 << 20
+        assert sampling.proportional(child.pid, child.pid, found.resident) > 64 << 20, "its first thread tells nothing"
         child.kill()
+    assert sampling.proportional(child.pid, child.pid, 1) == 0
+
+
+def test_threads_that_end_do_not_hide_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    slurp, gone = sampling.slurp, f"/proc/{os.getpid()}/task/{os.getpid()}/statm".encode()
+
+    def once(path: bytes) -> bytes:
+        if path == gone:
+            monkeypatch.setattr(sampling, "slurp", slurp)
+            raise ProcessLookupError
+        return slurp(path)
+
+    monkeypatch.setattr(sampling, "slurp", once)
+    assert sampling.tree(os.getpid())[os.getpid()].resident > 0
+
+
+def test_a_thread_that_ends_hides_no_children_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    slurp = sampling.slurp
+
+    def but_the_first(path: bytes) -> bytes:
+        if path.endswith(b"/children") and b"/task/%d/" % os.getpid() in path:
+            raise ProcessLookupError
+        return slurp(path)
+
+    def start() -> None:
+        with subprocess.Popen(["sleep", "60"]) as child:
+            found.update(sampling.tree(os.getpid()))
+            child.kill()
+        found[-1] = found.pop(child.pid)
+
+    found: dict[int, Process] = {}
+    monkeypatch.setattr(sampling, "slurp", but_the_first)
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    assert -1 in found, "a child of the second thread"
 
 
 def test_shared_pages_are_counted_once_before_anybody_is_blamed() -> None:
