@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from sandbox import Outcome, Signaled
-from sandbox.model.result import Exited
+from sandbox import Exited, Outcome, Signaled
 from sandbox.resources.groups import CgroupLimits
-from sandbox.runtime import active, classify, session
+from sandbox.runtime import active, session
 from tests.escape import layers
 from tests.escape.layers import Layer, Patch
 from tests.support.require import missing
@@ -148,7 +147,6 @@ layers.register(
     Layer(name="CPU of the tree", patches=(("launcher/loop.py", _USED, "sampled = (0, 0)"),)),
     Layer(name="peak of memory", caller=patched(active, "_usage", _no_peak)),
 )
-assert classify  # what `active.classify` is
 MEMORY = ("memory limit",) if GROUPS else ("memory sampling",)
 PRIVATE = MEMORY if GROUPS else (*MEMORY, "RLIMIT_DATA")
 PIDS = ("process limit",) if GROUPS else ("RLIMIT_NPROC",)

@@ -215,7 +215,9 @@ TEMPLATE = ("template is read-only", "template belongs to nobody", "landlock")
 PROGRAM = f"{INSIDE}/probe"
 ATTACKS = [
     attack("XR02-file", "a file of another run", "read-of", PLACES, RESIDUE, having("file", lambda: "/tmp/of-a-neighbour")),
-    attack("XR02-change", "a file of another run is changed", "change-of", PLACES, RESIDUE, having("file", lambda: "/tmp/changed")),
+    attack(
+        "XR02-change", "a file of another run is changed", "change-of", PLACES, RESIDUE, having("file", lambda: "/tmp/changed")
+    ),
     attack("XR02-socket", "a socket of another run", "connect-of", PLACES, RESIDUE, having("unix", lambda: "/tmp/socket")),
     attack("XR05-file", "what a run has left in /tmp", "read-of", PLACES, RESIDUE, after("left", "/tmp/of-a-neighbour")),
     attack("XR02-segment", "System V memory of another run", "segment-of", IPC, SEEN, having("segment", _key)),
@@ -226,11 +228,33 @@ ATTACKS = [
         "XR02-loopback", "the loopback of another run", "ask-of", ("net namespace",), "SEC-NW-01", having("udp", _port, LOOPBACK)
     ),
     attack("PR08-kill", "another run is killed", "kill-of", SIGNALS, SEEN, _must_live(), needs=OWN_ID),
-    attack("PR08-look", "the words of another run", "look-of", ("pid namespace",), SEEN, having("plain", lambda: "secret-of-a-neighbour")),
+    attack(
+        "PR08-look",
+        "the words of another run",
+        "look-of",
+        ("pid namespace",),
+        SEEN,
+        having("plain", lambda: "secret-of-a-neighbour"),
+    ),
     attack("XR01-owner", "two runs are one user of the host", "own-of", ("own host id",), "SEC-ID-02", _owned, needs=OWN_ID),
     attack("XR01-private", "a private file of another run", "read-of", ("own host id",), "SEC-ID-02", _file, needs=OWN_ID),
-    attack("XR04-memory", "its end is also another's: memory", "eat-all", ("one is killed",), "SEC-RS-04", _must_live(memory="64MiB"), needs=("cgroup1",)),
-    attack("XR04-wall", "its end is also another's: time", "stay 5000 sleep", ("one is killed",), "SEC-RS-04", _must_live(wall="400ms")),
+    attack(
+        "XR04-memory",
+        "its end is also another's: memory",
+        "eat-all",
+        ("one is killed",),
+        "SEC-RS-04",
+        _must_live(memory="64MiB"),
+        needs=("cgroup1",),
+    ),
+    attack(
+        "XR04-wall",
+        "its end is also another's: time",
+        "stay 5000 sleep",
+        ("one is killed",),
+        "SEC-RS-04",
+        _must_live(wall="400ms"),
+    ),
     attack("XR04-mark", "a mark in what all runs share", "mark", TEMPLATE, ONE),
     locking("flock", "flock of a shared file", f"flock {PROGRAM}"),
     locking("watch", "inotify of a shared directory", "watch"),

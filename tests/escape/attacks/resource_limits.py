@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.escape import layers, limits, rights
+from tests.escape import layers, rights
 from tests.escape.layers import Layer
 from tests.escape.limits import GROUPS, MEMORY, PIDS, PRIVATE
 from tests.escape.model import Attack, Scene
@@ -29,9 +29,7 @@ layers.register(
         name="inotify limits of the run",
         patches=(("launcher/init.py", _RUN_INSTANCES, ""), ("launcher/init.py", _RUN_WATCHES, "")),
     ),
-    Layer(
-        name="inotify limits of the launcher", patches=(("launcher/template.py", _ALL, '_USER_LIMITS: "tuple[()]" = ()'),)
-    ),
+    Layer(name="inotify limits of the launcher", patches=(("launcher/template.py", _ALL, '_USER_LIMITS: "tuple[()]" = ()'),)),
     Layer(
         name="terminals of the run",
         patches=(("launcher/init.py", ', (b"max", b"%d" % _TERMINALS))', ")"),),
@@ -90,10 +88,11 @@ ATTACKS = [
     memory("ME07-private", "private memory, touched", "private 300", PRIVATE),
     memory("ME01-shared", "shared memory without a name", "shared 300", MEMORY),
     memory("ME03-processes", "seven processes, each below the limit", "each 50 7", MEMORY),
-    memory("ME07-leader", "memory of a process without its first thread", "leader 300", PRIVATE),
+    memory("ME07-leader", "memory of a process without its first thread", "leader 300", MEMORY),
+    memory("ME07-churn", "memory of a process whose threads end all the time", "churn 300", MEMORY),
     memory("ME07-stack", "a stack that grows", "stack 150", (*MEMORY, "RLIMIT_STACK")),
     memory("ME01-memfd", "memory files", "memfd 200", UNCOUNTED),
-    memory("ME01-segment", "System V memory", "segment 200", UNCOUNTED),
+    memory("ME01-segment", "System V memory", "segment 200", UNCOUNTED if GROUPS else ("filter", *MEMORY)),
     memory("ME01-queues", "System V queues", "queues 96", UNCOUNTED),
     memory("ME01-semaphores", "System V semaphores", "semaphores 96", UNCOUNTED),
     memory("ME01-pipes", "pipes that are full", "pipes 48", COUNTED, "32MiB", needs=KERNEL),
@@ -126,10 +125,14 @@ ATTACKS += [
     attack("CT02-threads", "eight threads that ignore SIGXCPU", "spin 2.4 8 user", BOTH, "SEC-LI-03", CPU),
     attack("CT08-kernel", "time in the kernel", "spin 2.4 1 kernel", BOTH, "SEC-LI-03", CPU),
     attack("CT01-orphans", "time in orphans", "orphans 10", ("CPU clock",), "SEC-LI-03", CPU),
-    attack("CT04-sleep", "sleep with every signal blocked", "stay 1500 sleep", ("wall clock",), "SEC-LI-03", limited(wall="400ms")),
+    attack(
+        "CT04-sleep", "sleep with every signal blocked", "stay 1500 sleep", ("wall clock",), "SEC-LI-03", limited(wall="400ms")
+    ),
     attack("CT05-vfork", "waiting for a vfork", "stay 1500 vfork", ("wall clock",), "SEC-LI-03", limited(wall="400ms")),
     attack("CT05-stopped", "the program is stopped", "stay 1500 stopped", ("wall clock",), "SEC-LI-03", limited(wall="400ms")),
-    attack("CT04-idle", "sleep where nothing may be idle", "stay 1500 sleep", ("idle clock",), "SEC-LI-03", limited(idle="300ms")),
+    attack(
+        "CT04-idle", "sleep where nothing may be idle", "stay 1500 sleep", ("idle clock",), "SEC-LI-03", limited(idle="300ms")
+    ),
     attack(
         "CT10-quota",
         "more than its share of the CPUs",
@@ -170,9 +173,7 @@ ATTACKS += [
     attack("RS04-signals", "signals that wait", "count-pending 3000", ("RLIMIT_SIGPENDING",), USER),
     attack("RS04-instances", "inotify instances", "count-instances 100", WATCHING, USER),
     attack("RS04-watches", "inotify watches", "count-watched 40000", WATCHING, USER),
-    attack(
-        "RS04-terminals", "terminals", "count-terminals 60", ("terminals of the run",), USER, with_options(tty=(24, 80))
-    ),
+    attack("RS04-terminals", "terminals", "count-terminals 60", ("terminals of the run",), USER, with_options(tty=(24, 80))),
     attack("RS04-queues", "bytes in POSIX queues", "message-queue", ("RLIMIT_MSGQUEUE", "landlock"), USER),
     attack("CT12-raise", "higher limits", "raise-limits", HOST, USER, needs=("root",)),
     attack("PS07-score", "the OOM killer takes somebody else", "oom-score 0", ("read-only proc", "landlock"), "SEC-RS-01"),
@@ -181,7 +182,12 @@ OUTPUT = {"limits": {"output": "64KiB"}}
 ATTACKS += [
     attack("OU01-stderr", "a flood on stderr", "flood 2 32768", ("output limit",), "SEC-LI-05", with_options(**OUTPUT)),
     attack(
-        "OU01-stdout", "a flood on stdout", "flood 1 32768 quiet", ("output limit",), "SEC-LI-05", with_options(_counted_too_much, **OUTPUT)
+        "OU01-stdout",
+        "a flood on stdout",
+        "flood 1 32768 quiet",
+        ("output limit",),
+        "SEC-LI-05",
+        with_options(_counted_too_much, **OUTPUT),
     ),
     attack(
         "OU01-terminal",

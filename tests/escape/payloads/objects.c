@@ -58,10 +58,26 @@ static int c_queue(int count, char **words)
     return escaped("a queue of the host: %s", message.text);
 }
 
+/* the semaphore with that key, found in the same way */
+static int semaphore(key_t key)
+{
+    struct semid_ds about;
+    struct seminfo all;
+    int last = semctl(0, 0, SEM_INFO, &all);
+    for (int at = 0; at <= last && at < 100000; at++) {
+        int id = semctl(at, 0, SEM_STAT, &about);
+        if (id >= 0 && about.sem_perm.__key == key)
+            return id;
+    }
+    if (last >= 0)
+        errno = ENOENT;
+    return -1;
+}
+
 /* the scene looks whether the host's semaphore has changed */
 static int c_semaphore(int count, char **words)
 {
-    int id = semget(KEY(words[0]), 0, 0);
+    int id = semaphore(KEY(words[0]));
     return reached("a semaphore of the host", id < 0 ? -1 : semctl(id, 0, SETVAL, 7), NULL);
 }
 

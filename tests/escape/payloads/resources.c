@@ -74,7 +74,7 @@ static int c_each(int count, char **words)
 static void *late(void *size)
 {
     usleep(50000); /* the first thread has ended by then, and shows no memory any more */
-    if (fill(fresh((size_t)size, MAP_PRIVATE), (size_t)size))
+    if (fill(fresh((size_t)size, MAP_SHARED), (size_t)size))
         held("memory without a first thread", (size_t)size);
     exit(0);
 }
@@ -85,6 +85,30 @@ static int c_leader(int count, char **words)
     if (pthread_create(&thread, NULL, late, (void *)atol(words[0])))
         return contained("no thread");
     pthread_exit(NULL);
+}
+
+static void *nothing(void *unused)
+{
+    return NULL;
+}
+
+static void *churn(void *unused)
+{
+    for (pthread_t thread;;)
+        if (!pthread_create(&thread, NULL, nothing, NULL))
+            pthread_join(thread, NULL);
+    return NULL;
+}
+
+/* threads end all the time, so that whoever asks each of them misses some */
+static int c_churn(int count, char **words)
+{
+    size_t size = atol(words[0]);
+    pthread_t thread;
+    for (int at = 0; at < 2; at++)
+        if (pthread_create(&thread, NULL, churn, NULL))
+            return contained("no thread");
+    return fill(fresh(size, MAP_SHARED), size) ? held("memory among threads that end", size) : contained("%s", strerror(errno));
 }
 
 static int c_memfd(int count, char **words)
@@ -342,7 +366,7 @@ static int c_stay(int count, char **words)
 }
 
 const struct entry resources[] = {
-    {"memory-private", c_private}, {"memory-shared", c_shared}, {"memory-each", c_each}, {"memory-leader", c_leader},
+    {"memory-private", c_private}, {"memory-shared", c_shared}, {"memory-each", c_each}, {"memory-leader", c_leader}, {"memory-churn", c_churn},
     {"memory-memfd", c_memfd}, {"memory-segment", c_segment}, {"memory-pipes", c_pipes}, {"memory-sockets", c_sockets},
     {"memory-tables", c_tables}, {"memory-semaphores", c_semaphores}, {"memory-queues", c_queues},
     {"memory-watches", c_watches}, {"memory-xattrs", c_xattrs}, {"memory-stack", c_stack}, {"memory-locked", c_locked},
