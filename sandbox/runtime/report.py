@@ -79,7 +79,7 @@ def degraded(policy: Policy, base: Base | None) -> tuple[Degraded, ...]:
             Degraded(
                 "memory",
                 "RLIMIT_DATA and sampling every 20 ms; memfd_create, shmget, msgget and semget are refused",
-                "the total can pass the limit for a moment; kernel memory is not counted",
+                "the total can pass the limit for a moment; kernel memory and files in private places are not counted",
             ),
             Degraded("pids", "RLIMIT_NPROC and sampling", "counted for the user namespace, not for a control group"),
             Degraded(

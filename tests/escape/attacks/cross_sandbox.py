@@ -20,6 +20,7 @@ from tests.escape.attacks.set_id_bits import PLACE
 from tests.escape.layers import Layer, _without_namespace
 from tests.escape.limits import GROUPS
 from tests.escape.model import Attack, Scene
+from tests.support.clock import seconds
 
 RESIDUE, SEEN, ONE = "SEC-FS-06", "SEC-PR-01", "SEC-LT-03"
 IPC = ("ipc namespace",) if GROUPS else ("ipc namespace", "filter")  # without control groups there are no such objects
@@ -67,7 +68,7 @@ class Neighbour:
         self._run = box.start([f"{INSIDE}/probe", "neighbour", *words], stdin=self._reader, on_stdout=self._heard, **options)
         self._thread = threading.Thread(target=self._wait, daemon=True)
         self._thread.start()
-        self._ready.wait(5)
+        self._ready.wait(seconds(5))
 
     def _heard(self, data: bytes) -> None:
         self._ready.set()
@@ -81,7 +82,7 @@ class Neighbour:
         if self._writer >= 0:
             os.close(self._writer)
             self._writer = -1
-            self._thread.join(10)
+            self._thread.join(seconds(10))
             self._run.close()
             os.close(self._reader)
 

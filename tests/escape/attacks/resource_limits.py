@@ -115,7 +115,7 @@ ATTACKS = [
         "bytes 200 plain",
         (*(COUNTED if GROUPS else ()), *SIZE),
         "SEC-LI-01",
-        limited(memory="64MiB"),
+        limited(memory="64MiB", scratch="16MiB"),
     ),
 ]
 CPU = limited(cpu="100ms")

@@ -149,7 +149,7 @@ static int c_neighbour(int count, char **words)
         {"file", n_file}, {"private", n_private}, {"left", n_left}, {"unix", n_unix}, {"udp", n_udp}, {"segment", n_segment},
         {"queue", n_queue}, {"semaphore", n_semaphore}, {"plain", n_plain},
     };
-    alarm(15);
+    alarm(60);
     for (size_t at = 0; at < sizeof kinds / sizeof *kinds; at++)
         if (!strcmp(kinds[at].name, words[0]))
             return kinds[at].run(words + 1);
