@@ -87,6 +87,7 @@ KERNEL = ("cgroup",)
 ATTACKS = [
     memory("ME07-private", "private memory, touched", "private 300", PRIVATE),
     memory("ME01-shared", "shared memory without a name", "shared 300", MEMORY),
+    memory("ME07-unreadable", "memory of a process that nobody may look into", "unreadable 300", MEMORY),
     memory("ME03-processes", "seven processes, each below the limit", "each 50 7", MEMORY),
     memory("ME07-leader", "memory of a process without its first thread", "leader 300", MEMORY),
     memory("ME07-churn", "memory of a process whose threads end all the time", "churn 300", MEMORY),

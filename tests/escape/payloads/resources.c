@@ -8,6 +8,7 @@
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
@@ -69,6 +70,13 @@ static int c_each(int count, char **words)
     while (alive < processes && read(done[0], &byte, 1) == 1)
         alive++;
     return alive == processes ? held("memory of processes", size * processes) : contained("%zu of %zu", alive, processes);
+}
+
+/* nobody without rights may look into it */
+static int c_unreadable(int count, char **words)
+{
+    prctl(PR_SET_DUMPABLE, 0);
+    return c_shared(count, words);
 }
 
 static void *late(void *size)
@@ -366,7 +374,7 @@ static int c_stay(int count, char **words)
 }
 
 const struct entry resources[] = {
-    {"memory-private", c_private}, {"memory-shared", c_shared}, {"memory-each", c_each}, {"memory-leader", c_leader}, {"memory-churn", c_churn},
+    {"memory-private", c_private}, {"memory-shared", c_shared}, {"memory-unreadable", c_unreadable}, {"memory-each", c_each}, {"memory-leader", c_leader}, {"memory-churn", c_churn},
     {"memory-memfd", c_memfd}, {"memory-segment", c_segment}, {"memory-pipes", c_pipes}, {"memory-sockets", c_sockets},
     {"memory-tables", c_tables}, {"memory-semaphores", c_semaphores}, {"memory-queues", c_queues},
     {"memory-watches", c_watches}, {"memory-xattrs", c_xattrs}, {"memory-stack", c_stack}, {"memory-locked", c_locked},
