@@ -92,9 +92,8 @@ class Arena:
             except SandboxError as error:
                 seen = scene.failed(error) if scene.failed is not None else ""
                 verdict, detail = "escaped" if seen else "contained", seen or f"{type(error).__name__}: {error}"[:200]
-                if (
-                    removed and not seen and not isinstance(error, RequestError)
-                ):  # a launcher that was broken by its knock-out proves nothing
+                expected = isinstance(error, RequestError) or any(part in str(error) for part in scene.refusals)
+                if removed and not seen and not expected:  # a launcher that was broken by its knock-out proves nothing
                     detail = f"BROKEN {detail}"
         return Trial(attack.id, profile, tuple(sorted(removed)), verdict, detail)
 
@@ -146,6 +145,8 @@ class Arena:
         if scene.profile:
             chosen = Profile.from_dict({"extends": profile, **scene.profile})
         box = Sandbox(chosen, mounts=mounts, allow_degraded=self.degraded)
+        if scene.planned is not None:
+            scene.planned()
         if names:
             self._knock_out(box, names)
         return box

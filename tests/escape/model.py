@@ -37,6 +37,8 @@ class Scene:
         failed: the same for the error of a run that has no result.
         companion: words for a second payload, in another run of the same launcher; how that ended is then in `companion_result`.
         beside: what goes on in the same sandbox meanwhile: other runs.
+        planned: called when the plan is made and nothing has been started: changes what the plan was made of.
+        refusals: parts of errors that are the containment, also with layers removed.
     """
 
     arguments: list[str] = field(default_factory=list)
@@ -48,6 +50,8 @@ class Scene:
     companion: list[str] = field(default_factory=list)
     companion_result: Any = None
     beside: Callable[[Any], AbstractContextManager[object]] | None = None
+    planned: Callable[[], None] | None = None
+    refusals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
