@@ -207,12 +207,12 @@ def _shared_mount(directory: Path) -> Iterator[Scene]:
 
 
 @contextlib.contextmanager
-def _disk(directory: Path) -> Iterator[Scene]:
-    """A mounted directory with a node of the disk that the host runs from, which everybody may read."""
+def _loop(directory: Path) -> Iterator[Scene]:
+    """A mounted directory with a node of a block device, which everybody may read: the first loop device."""
     place = directory / "nodes"
     place.mkdir()
     place.chmod(0o755)
-    os.mknod(place / "node", stat.S_IFBLK | 0o600, os.stat(directory).st_dev)
+    os.mknod(place / "node", stat.S_IFBLK | 0o600, os.makedev(7, 0))
     os.chmod(place / "node", 0o644)
     yield Scene(arguments=[f"{PLACE}/node", str(place / "node")], mounts=[(str(place), PLACE, False)])
 
@@ -326,11 +326,11 @@ DEVICES = [
     attack("NR20-whiteout", "a whiteout, which is a device", "file-node c 0 0", ("filter", "landlock"), ("SEC-FS-04",)),
     attack(
         "NR07-disk",
-        "a node of the host's disk in a mount",
+        "a node of a block device in a mount",
         "file-block",
         ("nodev",),
         ("SEC-FS-04", *READ),
-        _disk,
+        _loop,
         needs=("root", "device files"),
     ),
     attack("NR07-times", "times of a device that the host has too", "file-device times", ("read-only devices",), CHANGE),

@@ -139,14 +139,13 @@ static int c_change(int count, char **words)
 {
     const char *way = words[0], *place = present(count - 1, words + 1);
     char file[256], other[256], below[256], made[256];
-    struct { uint64_t flags, mode, resolve; } how = {O_WRONLY | O_APPEND, 0, 0};
     long result = -1;
     snprintf(file, sizeof file, "%s/file", place);
     snprintf(other, sizeof other, "%s/other", place);
     snprintf(below, sizeof below, "%s/directory", place);
     snprintf(made, sizeof made, "%s/made", place);
     if (!strcmp(way, "append"))
-        result = syscall(SYS_openat2, AT_FDCWD, file, &how, sizeof how);
+        result = open(file, O_WRONLY | O_APPEND);
     else if (!strcmp(way, "truncate"))
         result = truncate(file, 0);
     else if (!strcmp(way, "reopen"))
@@ -188,15 +187,26 @@ static int c_change(int count, char **words)
     return reached(way, result, NULL);
 }
 
-/* file-self PROGRAM...: a program that all may change, while it runs */
+/* file-self PROGRAM...: a program that all may change keeps a descriptor of itself, becomes another and opens that again
+   for writing, when nothing runs it any more (CVE-2019-5736) */
 static int c_self(int count, char **words)
 {
-    static const int past[] = {ETXTBSY, 0};
-    char *command[] = {"probe", "file-self", NULL};
-    if (count == 0)
-        return reached("its own program", open("/proc/self/exe", O_WRONLY | O_TRUNC), past);
+    char path[4096] = "", *next[] = {"probe", "file-self", "keep", path, NULL}, number[16];
+    if (!strcmp(words[0], "open")) {
+        snprintf(path, sizeof path, "/proc/self/fd/%s", words[1]);
+        return reached("its own program", open(path, O_WRONLY), NULL);
+    }
+    if (!strcmp(words[0], "keep")) {
+        snprintf(number, sizeof number, "%d", open("/proc/self/exe", O_RDONLY));
+        next[2] = "open";
+        next[3] = number;
+        execv(words[1], next);
+        return contained("exec: %s", strerror(errno));
+    }
+    if (readlink("/proc/self/exe", path, sizeof path - 1) < 0)
+        return contained("/proc/self/exe: %s", strerror(errno));
     for (int at = 0; at < count; at++)
-        execv(words[at], command);
+        execv(words[at], next);
     return contained("exec: %s", strerror(errno));
 }
 
@@ -253,7 +263,7 @@ static int c_node(int count, char **words)
 
 static int c_block(int count, char **words)
 {
-    return says("the host's disk", open(present(count, words), O_RDONLY)); /* its first bytes, which are the loader's */
+    return reached("a block device", open(present(count, words), O_RDONLY), NULL);
 }
 
 /* file-device WHAT: of a device that all sandboxes and the host share */
