@@ -125,8 +125,9 @@ def state_of(place: Path) -> dict[str, tuple[Any, ...]]:
     found = {}
     for path in (place, *place.rglob("*")):
         seen = os.lstat(path)
-        attributes = {name: os.getxattr(path, name) for name in os.listxattr(path, follow_symlinks=False)}
-        content = path.read_bytes() if stat.S_ISREG(seen.st_mode) else b""
+        open_to_us = stat.S_ISREG(seen.st_mode) and os.access(path, os.R_OK)  # what the payload makes need not be
+        attributes = {name: os.getxattr(path, name) for name in os.listxattr(path)} if open_to_us else {}
+        content = path.read_bytes() if open_to_us else b""
         times = (seen.st_mtime_ns, seen.st_ctime_ns)
         found[str(path.relative_to(place))] = (seen.st_mode, seen.st_uid, seen.st_gid, seen.st_nlink, *times, content, attributes)
     return found
@@ -151,7 +152,11 @@ def _shared(directory: Path) -> Iterator[Scene]:
         changed = sorted(name for name in now | before if now.get(name) != before.get(name))
         return f"the host's directory has changed: {changed}" if changed else ""
 
-    yield Scene(arguments=[PLACE, str(place)], mounts=[(str(place), PLACE, False)], check=check)
+    try:
+        yield Scene(arguments=[PLACE, str(place)], mounts=[(str(place), PLACE, False)], check=check)
+    finally:
+        with contextlib.suppress(OSError):  # it may belong to somebody whose directories we cannot empty
+            os.rmdir(place / "made")
 
 
 @contextlib.contextmanager

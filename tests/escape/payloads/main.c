@@ -84,6 +84,7 @@ int main(int count, char **words)
         mounts,         others,     set_id,    sockets,   objects, terminals, threads,
         inherited,      lifetime,
         counts,         results,    neighbours,
+        left_files,
     };
     if (getauxval(AT_SECURE) && (count < 2 || strcmp(words[1], "who"))) /* a set-uid copy serves its attack and nobody else */
         return 2;

@@ -22,7 +22,7 @@ struct entry { const char *name; command run; };
 extern const struct entry syscall_filter[], privileges[], processes[], resources[], files[], network[], procfs[];
 extern const struct entry counts[], results[], neighbours[];
 extern const struct entry calls[], mounts[], others[], set_id[], sockets[], objects[], terminals[], threads[];
-extern const struct entry inherited[], lifetime[];
+extern const struct entry inherited[], lifetime[], left_files[];
 
 int escaped(const char *form, ...) __attribute__((format(printf, 1, 2)));
 int contained(const char *form, ...) __attribute__((format(printf, 1, 2)));
