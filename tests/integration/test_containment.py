@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +124,19 @@ print(json.dumps(before))
     for _ in range(2):
         assert inside(code, run_options) == {"/work": [], "/tmp": [], "/dev/shm": []}
     assert not Path("/tmp/left").exists()
+
+
+@pytest.mark.claim("SEC-FS-05")
+def test_locks_of_the_host_are_not_told(tmp_path: Path, run_options: dict[str, Any]) -> None:
+    """A lock of an open file description belongs to no process: no pid namespace hides it in /proc/locks."""
+    with open(tmp_path / "locked", "w") as file:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 424242, 1, 0))
+        assert "424242" in Path("/proc/locks").read_text()
+        code = """
+import json, os
+print(json.dumps(open('/proc/locks').read() if os.path.exists('/proc/locks') else ''))
+"""
+        assert inside(code, run_options) == ""
 
 
 def test_kernel_files_are_masked(run_options: dict[str, Any]) -> None:
