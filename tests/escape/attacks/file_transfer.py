@@ -1,4 +1,4 @@
-"""Files that go in and out: collected ones, input files, `--out`, sources of mounts that change (threat model CO, NR12, NR21)."""
+"""Files that go in and out: collected ones, input files, standard input, `--out` (threat model CO, OU03)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import pytest
 
 from sandbox import RequestError
 from sandbox.cli import collected
-from sandbox.model.policy import Mount
-from sandbox.policy import rootfs
 from sandbox.runtime import request
+from sandbox.runtime.session import Session
 from tests.escape import layers
 from tests.escape.attacks import host_files
 from tests.escape.attacks.privileges import private
@@ -24,17 +23,17 @@ from tests.escape.model import Attack, Scene
 
 assert host_files  # its layers are used below
 
-COLLECT, INPUT, OUT, SOURCE = ("SEC-IO-01",), ("SEC-IO-02",), ("SEC-IO-03",), ("SEC-FS-08", "SEC-FS-01")
+COLLECT, INPUT, OUT = ("SEC-IO-01",), ("SEC-IO-02",), ("SEC-IO-03",)
 Making = Callable[[Path], contextlib.AbstractContextManager[Scene]]
 WALL = "10s"
 _COLLECT = "launcher/collect.py"
 _CALL = "from sandbox.kernel.files import openat2\n"
-_FOLLOWING = "from sandbox.kernel.files import openat2 as _openat2\n\n\ndef openat2(*words):\n    return _openat2(*words, resolve=0)\n"
-_TEMPLATE = "launcher/template.py"
-_LINK_MESSAGE = "symbolic links"
+_FOLLOWING = (
+    "from sandbox.kernel.files import openat2 as _openat2\n\n\ndef openat2(*words):\n    return _openat2(*words, resolve=0)\n"
+)
 
 
-def _patched(module: Any, name: str, value: Any) -> Callable[[], contextlib.AbstractContextManager[None]]:
+def patched(module: Any, name: str, value: Any) -> Callable[[], contextlib.AbstractContextManager[None]]:
     """The caller's side with another value of that name."""
 
     @contextlib.contextmanager
@@ -52,15 +51,20 @@ def _kept(self: Any, path: str) -> None:
     self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-_entries_of = rootfs._entries_of
+_open_streams = Session._open_streams
+_files = request._files
 
 
-def _followed(source: str, policy: Any, links: list[tuple[str, str]]) -> list[Mount]:
-    """Links of a root directory become mounts of what they point to on the host."""
-    entries = _entries_of(source, policy, links)
-    entries += [Mount(source + target, target, why="an attack") for target, _ in links]
-    links.clear()
-    return entries
+def _handed_over(self: Any) -> None:
+    """The payload's stdin is the very file that the caller gives."""
+    _open_streams(self)
+    os.dup2(self.feed.source_fd, self.child_fds[0], inheritable=False)
+
+
+def _with_modes(files: Any, limits: Any) -> tuple[tuple[bytes, int, bytes], ...]:
+    """Input files with all the bits that the caller said."""
+    said = {os.fsencode(name): content[1] for name, content in files.items()}
+    return tuple((name, said[name], data) for name, _, data in _files(files, limits))
 
 
 layers.register(
@@ -81,33 +85,29 @@ layers.register(
         patches=((_COLLECT, "    if not stat.S_ISREG(found.st_mode):\n", "    if False:\n"),),
     ),
     Layer(name="collect: one name", patches=((_COLLECT, "    elif found.st_nlink != 1:\n", "    elif False:\n"),)),
-    Layer(
-        name="collect: bytes", patches=((_COLLECT, "    elif found.st_size > budget.bytes:\n", "    elif False:\n"),)
-    ),
+    Layer(name="collect: bytes", patches=((_COLLECT, "    elif found.st_size > budget.bytes:\n", "    elif False:\n"),)),
     Layer(name="collect: number", patches=((_COLLECT, "    if budget.files == 0:\n", "    if False:\n"),)),
     Layer(name="collect: depth", patches=((_COLLECT, "        elif depth >= MAX_DEPTH:\n", "        elif False:\n"),)),
     Layer(name="collect: plain modes", patches=((_COLLECT, "mode & 0o755, size)", "mode, size)"),)),
-    Layer(name="names: caller", caller=_patched(request, "clean_name", lambda name, what: name)),
+    Layer(name="names: caller", caller=patched(request, "clean_name", lambda name, what: name)),
     Layer(
         name="names: init",
-        patches=(("launcher/scratch.py", '        if any(part in (b"", b".", b"..") for part in parts):\n', "        if False:\n"),),
+        patches=(
+            ("launcher/scratch.py", '        if any(part in (b"", b".", b"..") for part in parts):\n', "        if False:\n"),
+        ),
     ),
-    Layer(name="out: a new directory", caller=_patched(collected.Destination, "__init__", _kept)),
+    Layer(name="modes: caller", caller=patched(request, "_files", _with_modes)),
     Layer(
-        name="out: new files", caller=_patched(collected, "_CREATE", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
+        name="modes: init",
+        patches=(
+            ("launcher/scratch.py", "os.O_CLOEXEC, mode & 0o777, dir_fd", "os.O_CLOEXEC, mode, dir_fd"),
+            ("launcher/scratch.py", "os.fchmod(fd, mode & 0o777)", "os.fchmod(fd, mode)"),
+        ),
     ),
-    Layer(
-        name="out: no links", caller=_patched(collected, "_DIRECTORY", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    ),
-    Layer(
-        name="sources: no links",
-        patches=((_TEMPLATE, "_NO_LINKS = files.RESOLVE_NO_SYMLINKS | files.RESOLVE_NO_MAGICLINKS\n", "_NO_LINKS = 0\n"),),
-    ),
-    Layer(
-        name="sources: beneath",
-        patches=((_TEMPLATE, "resolve=_NO_LINKS | files.RESOLVE_BENEATH)", "resolve=_NO_LINKS)"),),
-    ),
-    Layer(name="links of a root stay links", caller=_patched(rootfs, "_entries_of", _followed)),
+    Layer(name="stdin is a pipe", caller=patched(Session, "_open_streams", _handed_over)),
+    Layer(name="out: a new directory", caller=patched(collected.Destination, "__init__", _kept)),
+    Layer(name="out: new files", caller=patched(collected, "_CREATE", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)),
+    Layer(name="out: no links", caller=patched(collected, "_DIRECTORY", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)),
 )
 
 
@@ -172,6 +172,23 @@ def _input(directory: Path) -> Iterator[Scene]:
         yield scene
 
 
+@contextlib.contextmanager
+def _set_id_input(directory: Path) -> Iterator[Scene]:
+    # Empty: the kernel takes the bits from a file that is written to.
+    yield Scene(options={"files": {"input": (b"", 0o6755)}})
+
+
+@contextlib.contextmanager
+def _stdin(directory: Path) -> Iterator[Scene]:
+    """The payload reads a file that everybody may change, through a descriptor for reading only."""
+    path = directory / "input"
+    path.write_text("before")
+    path.chmod(0o666)
+    with path.open("rb") as file:
+        changed = "the file that was its input has changed"
+        yield Scene(options={"stdin": file}, check=lambda result: "" if path.read_text() == "before" else changed)
+
+
 def writing_to(link: str) -> Making:
     """`--out` names a directory that somebody else has made, with a link in it."""
 
@@ -211,94 +228,21 @@ def _appears(path: Path, out: Path) -> Callable[[Any], str]:
     return check
 
 
-def _hidden(directory: Path) -> Path:
-    """A directory of the host with a token in it, which no profile names."""
-    secret = directory / "secret"
-    secret.mkdir()
-    secret.chmod(0o755)
-    (secret / "token").write_text("token-of-the-host")
-    (secret / "token").chmod(0o644)
-    return secret
+def attack(name: str, title: str, command: str, held_by: tuple[str, ...], claims: tuple[str, ...], scene: Making) -> Attack:
+    return Attack(id=name, title=title, claims=claims, command=f"probe {command}", layers=held_by, scene=scene, bwrap=False)
 
 
-def _swapped(path: Path, target: Path) -> Callable[[], None]:
-    def change() -> None:
-        path.rename(path.with_name("before"))
-        path.symlink_to(target)
-
-    return change
-
-
-@contextlib.contextmanager
-def _source(directory: Path) -> Iterator[Scene]:
-    secret, place = _hidden(directory), directory / "place"
-    place.mkdir()
-    place.chmod(0o755)
-    yield Scene(
-        arguments=[f"{PLACE}/token"],
-        mounts=[(str(place), PLACE, False)],
-        planned=_swapped(place, secret),
-        refusals=(_LINK_MESSAGE,),
-    )
-
-
-def _root(directory: Path) -> Path:
-    root = directory / "root"
-    (root / "data").mkdir(parents=True)
-    for path in (root, root / "data"):
-        path.chmod(0o755)
-    return root
-
-
-def _root_of(root: Path) -> dict[str, Any]:
-    return {"rootfs": {"kind": "directory", "source": str(root)}, "why": {"rootfs.kind": "an attack", "rootfs.source": "an attack"}}
-
-
-@contextlib.contextmanager
-def _entry(directory: Path) -> Iterator[Scene]:
-    secret, root = _hidden(directory), _root(directory)
-    planned = _swapped(root / "data", secret)
-    yield Scene(arguments=["/data/token"], profile=_root_of(root), planned=planned, refusals=(_LINK_MESSAGE, "cross-device"))
-
-
-@contextlib.contextmanager
-def _whole_root(directory: Path) -> Iterator[Scene]:
-    """All of the root is another now."""
-    secret, root = _hidden(directory), _root(directory)
-    (secret / "data").mkdir(mode=0o755)
-    (secret / "token").rename(secret / "data" / "token")
-    yield Scene(
-        arguments=["/data/token"], profile=_root_of(root), planned=_swapped(root, secret), refusals=(_LINK_MESSAGE,)
-    )
-
-
-@contextlib.contextmanager
-def _link(directory: Path) -> Iterator[Scene]:
-    """A root with a link to a file of the host."""
-    secret, root = _hidden(directory), _root(directory)
-    (root / "out").symlink_to(secret / "token")
-    yield Scene(arguments=["/out"], profile=_root_of(root), refusals=(_LINK_MESSAGE, "cross-device"))
-
-
-def attack(
-    name: str, title: str, command: str, held_by: tuple[str, ...], claims: tuple[str, ...], scene: Making
-) -> Attack:
-    return Attack(
-        id=name, title=title, claims=claims, command=f"probe {command}", layers=held_by, scene=scene, bwrap=False
-    )
-
-
-LINKS = ("collect: no links", "collect: links as themselves")
+FOLLOW = "links are not followed"
+LINKS = ("collect: no links", "collect: links as themselves", FOLLOW)
 SECRET = f"{PLACE}/token"
 BOUND = (*COLLECT, "SEC-LI-05")
-SOURCES = ("sources: no links", "sources: beneath")
 ATTACKS = [
     attack("CO01-link", "a link to a private file of the caller", "left link", LINKS, COLLECT, taking_private(SECRET, "file")),
     attack(
         "CO01-directory",
         "a link to a directory of the caller",
         "left directory",
-        ("collect: no links",),
+        ("collect: no links", FOLLOW),
         COLLECT,
         taking_private(PLACE, "directory/token"),
     ),
@@ -340,8 +284,22 @@ ATTACKS = [
     ),
     attack("CO10-input", "an input file outside", "left nothing", ("names: caller", "names: init"), INPUT, _input),
     attack(
-        "CO11-file", "a link in --out", "left files", ("out: a new directory", "out: new files"), OUT, writing_to("file")
+        "CO10-mode",
+        "an input file with a set-uid bit",
+        "input",
+        ("modes: caller", "modes: init"),
+        (*INPUT, "SEC-FS-04"),
+        _set_id_input,
     ),
+    attack(
+        "OU03-stdin",
+        "the file that is its input is opened for writing",
+        "file-stdin",
+        ("stdin is a pipe", "landlock"),
+        ("SEC-PR-03", "SEC-FS-02"),
+        _stdin,
+    ),
+    attack("CO11-file", "a link in --out", "left files", ("out: a new directory", "out: new files"), OUT, writing_to("file")),
     attack(
         "CO11-directory",
         "a link to a directory in --out",
@@ -349,16 +307,5 @@ ATTACKS = [
         ("out: a new directory", "out: no links"),
         OUT,
         writing_to("directory"),
-    ),
-    attack("NR21-source", "the source of a mount becomes a link", "file-read plain", ("sources: no links",), SOURCE, _source),
-    attack("NR21-entry", "an entry of a root becomes a link", "file-read plain", SOURCES, SOURCE, _entry),
-    attack("NR21-root", "a root becomes a link", "file-read plain", ("sources: no links",), SOURCE, _whole_root),
-    attack(
-        "NR12-link",
-        "a link in a root to a file of the host",
-        "file-read plain",
-        ("links of a root stay links", *SOURCES),
-        SOURCE,
-        _link,
     ),
 ]

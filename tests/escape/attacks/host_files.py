@@ -21,7 +21,7 @@ from tests.escape.attacks.set_id_bits import PLACE
 from tests.escape.layers import HOST, Layer, _without_attribute
 from tests.escape.model import Attack, Scene
 
-assert rights and other_processes and terminal  # their layers are used below
+assert all((rights, other_processes, terminal))  # their layers are used below
 
 READ, CHANGE, OUT = ("SEC-FS-01",), ("SEC-FS-02",), ("SEC-FS-03",)
 SEEN = ("mounts", "landlock")
@@ -71,9 +71,7 @@ layers.register(
     ),
     Layer(
         name="private propagation",
-        patches=(
-            ("launcher/template.py", '    mounts.mount(None, b"/", None, mounts.MS_REC | mounts.MS_PRIVATE)\n', _SHARED),
-        ),
+        patches=(("launcher/template.py", '    mounts.mount(None, b"/", None, mounts.MS_REC | mounts.MS_PRIVATE)\n', _SHARED),),
     ),
 )
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import secrets
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ PROC = ("read-only proc", "landlock")
 REAL = ("capability sets", "user namespaces")  # what the kernel gives to root of the host only
 MOUNTING = ("filter", "capability sets", "landlock")
 ROOT = ("root",)
+NOTES = "/sys/kernel/notes"
 
 layers.register(
     Layer(name="pids only", plan=lambda plan: plan.replace(proc_pids=False)),
@@ -50,9 +55,16 @@ def _segment(directory: Path) -> Iterator[Scene]:
         yield Scene(arguments=["/proc/sysvipc/shm", f"{scene.arguments[0]} "])
 
 
-def attack(
-    name: str, title: str, command: str, held_by: tuple[str, ...], claims: tuple[str, ...] = FS, **more: Any
-) -> Attack:
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[Scene]:
+    """A lock of an open file description: it belongs to no process, so no pid namespace hides it."""
+    start = 1 + secrets.randbelow(1 << 40)
+    with open(directory / "locked", "w") as file:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0))
+        yield Scene(arguments=["/proc/locks", f" {start} {start}"])
+
+
+def attack(name: str, title: str, command: str, held_by: tuple[str, ...], claims: tuple[str, ...] = FS, **more: Any) -> Attack:
     return Attack(id=name, title=title, claims=claims, command=f"probe {command}", layers=held_by, **more)
 
 
@@ -85,7 +97,14 @@ READING = [
     ),
     attack("PS11-cgroup", "names of the host's control groups", "proc-cgroup", ("cgroup namespace",), needs=("cgroup",)),
     attack("PS12-segment", "a table of the host's shared memory", "proc-line", ("ipc namespace",), scene=_segment),
-    attack("PS13-sys", "the host's /sys", f"proc-read {HOST}/sys/kernel/notes /sys/kernel/notes", ("mounts", "landlock"), (*FS, "SEC-FS-01")),
+    attack("PS12-locks", "locks that the host has on its files", "proc-line", MASKS, scene=_locked, bwrap=False),
+    attack(
+        "PS13-sys",
+        "the host's /sys",
+        f"proc-read {HOST}/sys/kernel/notes /sys/kernel/notes",
+        ("mounts", "landlock"),
+        (*FS, "SEC-FS-01"),
+    ),
 ]
 WRITING = [
     attack("PS02-sysrq", "the keys that stop the machine", "proc-write /proc/sysrq-trigger", (OWN, *SYS), needs=ROOT),

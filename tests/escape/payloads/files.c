@@ -187,6 +187,15 @@ static int c_change(int count, char **words)
     return reached(way, result, NULL);
 }
 
+/* file-stdin: its standard input, opened again for writing; the scene looks whether the caller's file has changed */
+static int c_stdin(int count, char **words)
+{
+    int fd = open("/proc/self/fd/0", O_WRONLY | O_APPEND);
+    if (fd < 0 || write(fd, "changed", 7) < 0)
+        return contained("stdin: %s", strerror(errno));
+    return contained("it is no file");
+}
+
 /* file-self PROGRAM...: a program that all may change keeps a descriptor of itself, becomes another and opens that again
    for writing, when nothing runs it any more (CVE-2019-5736) */
 static int c_self(int count, char **words)
@@ -281,5 +290,5 @@ const struct entry files[] = {
     {"file-read", c_read},           {"file-list", c_list},       {"file-execute", c_execute}, {"file-ran", c_ran},
     {"file-fifo", c_fifo},           {"file-change", c_change},   {"file-self", c_self},       {"file-mountinfo", c_mountinfo},
     {"file-remount", c_remount},     {"file-over", c_over},       {"file-node", c_node},       {"file-block", c_block},
-    {"file-device", c_device},       {NULL, NULL},
+    {"file-device", c_device},     {"file-stdin", c_stdin},       {NULL, NULL},
 };

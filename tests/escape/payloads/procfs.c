@@ -1,6 +1,5 @@
 /* What the kernel shows and takes through /proc, and through the file systems of the host. */
 #include "probe.h"
-#include <poll.h>
 
 #define PAGE_PRESENT (1ULL << 63)
 #define FRAME ((1ULL << 55) - 1)
