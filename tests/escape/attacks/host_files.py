@@ -259,6 +259,7 @@ ROOTS = [
     ),
 ]
 CHANGES = [
+    attack("NR11-sweep", "anything that could be changed", "file-sweep", ("read-only", "own host id"), CHANGE, needs=("root",)),
     change("append", "a file"),
     change("truncate", "a file is cut off:"),
     change("reopen", "a descriptor is opened again for writing: a file", claims=(*CHANGE, "SEC-PR-03")),
@@ -310,6 +311,13 @@ CHANGES = [
     ),
 ]
 DEVICES = [
+    attack(
+        "NR07-host",
+        "a node in the host's /dev",
+        f"file-read plain {HOST}/dev/zero",
+        ("mounts", "nodev", "landlock"),
+        ("SEC-FS-04", *READ),
+    ),
     attack(
         "NR07-character",
         "a device node of its own",

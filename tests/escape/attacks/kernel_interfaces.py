@@ -114,6 +114,8 @@ WRITING = [
     attack("PS06-caches", "the host's caches are dropped", "proc-write /proc/sys/vm/drop_caches", (OWN, *SYS), needs=ROOT),
     attack("PS06-net", "settings of its network", "proc-same /proc/sys/net/ipv4/ip_forward", ("capability sets", *SYS)),
     attack("PS06-last-pid", "which pid comes next", "proc-same /proc/sys/kernel/ns_last_pid", ("capability sets", *SYS)),
+    attack("PS06-all", "any setting of the kernel", "proc-sweep /proc/sys", SYS),
+    attack("PS07-all", "anything about itself", "proc-sweep /proc/self", PROC),
     attack("PS06-pressure", "the kernel watches pressure of the host for it", "proc-pressure", PROC),
     attack("PS07-memory", "its own memory without protection", "proc-memory", PROC),
     attack("PS07-filter", "what its core dumps contain", "proc-same /proc/self/coredump_filter", PROC),

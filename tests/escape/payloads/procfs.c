@@ -1,8 +1,15 @@
 /* What the kernel shows and takes through /proc, and through the file systems of the host. */
 #include "probe.h"
+#include <ftw.h>
 
 #define PAGE_PRESENT (1ULL << 63)
+#define SWEEP 20000
 #define FRAME ((1ULL << 55) - 1)
+
+static int looked;
+
+/* a file of /proc that is not there, where more than processes is shown */
+static int lacking(const char *path) { return !strncmp(path, "/proc/", 6) && !access("/proc/version", F_OK); }
 
 /* proc-read PATH...: a covered file is there, and empty */
 static int c_read(int count, char **words)
@@ -20,7 +27,7 @@ static int c_read(int count, char **words)
             return escaped("%s can be read", words[at]);
         close(fd);
     }
-    if (!there && error == ENOENT && !access("/proc/version", F_OK))
+    if (!there && error == ENOENT && lacking(words[0]))
         return not_here("%s: this kernel has none", words[0]);
     return contained("%s: %s", words[0], there ? "it is empty" : strerror(error));
 }
@@ -29,7 +36,7 @@ static int c_read(int count, char **words)
 static int c_write(int count, char **words)
 {
     int fd = open(words[0], O_WRONLY);
-    if (fd < 0 && errno == ENOENT && !access("/proc/version", F_OK))
+    if (fd < 0 && errno == ENOENT && lacking(words[0]))
         return not_here("%s: this kernel has none", words[0]);
     if (fd < 0 || count < 2)
         return reached(words[0], fd, NULL);
@@ -103,7 +110,7 @@ static int c_pressure(int count, char **words)
 {
     static const char trigger[] = "some 150000 2000000";
     int fd = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK);
-    if (fd < 0 && errno == ENOENT && !access("/proc/version", F_OK))
+    if (fd < 0 && errno == ENOENT && lacking("/proc/pressure"))
         return not_here("this kernel tells no pressure");
     return reached("a trigger", fd < 0 ? fd : write(fd, trigger, sizeof trigger), NULL);
 }
@@ -137,8 +144,28 @@ static int c_line(int count, char **words)
     return contained("%s does not tell of it", words[0]);
 }
 
+/* whatever below it opens for writing; nothing is written */
+static int opens(const char *path, const struct stat *seen, int kind, struct FTW *where)
+{
+    int fd = kind == FTW_F && ++looked < SWEEP ? open(path, O_WRONLY | O_NONBLOCK) : -1;
+    if (fd < 0)
+        return looked >= SWEEP;
+    close(fd);
+    return escaped("%s opens for writing", path) + 1;
+}
+
+/* proc-sweep DIRECTORY: every file below it */
+static int c_sweep(int count, char **words)
+{
+    char *path = realpath(words[0], NULL); /* /proc/self is a link */
+    int ended = path ? nftw(path, opens, 8, FTW_PHYS) : -1;
+    if (ended == 0)
+        contained("none of %d files below %s opens for writing", looked, words[0]);
+    return ended < 0 ? contained("%s: %s", words[0], strerror(errno)) : 0;
+}
+
 const struct entry procfs[] = {
     {"proc-read", c_read},         {"proc-write", c_write}, {"proc-same", c_same},         {"proc-pagemap", c_pagemap},
     {"proc-addresses", c_addresses}, {"proc-stack", c_stack}, {"proc-cgroup", c_cgroup},     {"proc-pressure", c_pressure},
-    {"proc-mask", c_mask},         {"proc-memory", c_memory}, {"proc-line", c_line},       {NULL, NULL},
+    {"proc-mask", c_mask},         {"proc-memory", c_memory}, {"proc-sweep", c_sweep}, {"proc-line", c_line},       {NULL, NULL},
 };
