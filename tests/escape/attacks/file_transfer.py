@@ -86,6 +86,10 @@ layers.register(
     ),
     Layer(name="collect: one name", patches=((_COLLECT, "    elif found.st_nlink != 1:\n", "    elif False:\n"),)),
     Layer(name="collect: bytes", patches=((_COLLECT, "    elif found.st_size > budget.bytes:\n", "    elif False:\n"),)),
+    Layer(
+        name="collect: names",
+        patches=((_COLLECT, "if budget.entries < 0 or budget.names < 0:", "if budget.entries < 0:"),),
+    ),
     Layer(name="collect: number", patches=((_COLLECT, "    if budget.files == 0:\n", "    if False:\n"),)),
     Layer(name="collect: depth", patches=((_COLLECT, "        elif depth >= MAX_DEPTH:\n", "        elif False:\n"),)),
     Layer(name="collect: plain modes", patches=((_COLLECT, "mode & 0o755, size)", "mode, size)"),)),
@@ -154,6 +158,16 @@ def _set_id(files: dict[str, Any]) -> str:
 def _large(files: dict[str, Any]) -> str:
     size = sum(len(file.data) for file in files.values())
     return f"{size} bytes" if size > 1 << 20 else ""
+
+
+@contextlib.contextmanager
+def _long(directory: Path) -> Iterator[Scene]:
+    def check(result: Any) -> str:
+        names = [*result.files, *(name for name, _ in result.refused_files)]
+        size = sum(map(len, names))
+        return f"{size} bytes in names" if size > 5 << 20 else ""
+
+    yield Scene(options={"collect": ["long"]}, check=check)
 
 
 def _many(files: dict[str, Any]) -> str:
@@ -273,6 +287,7 @@ ATTACKS = [
     ),
     attack("CO02-sparse", "a file of holes", "left sparse", ("collect: bytes",), BOUND, taking(".", seen=_large, collect="1MiB")),
     attack("CO02-many", "many files", "left many", ("collect: number",), BOUND, taking("many", seen=_many, collect_files=10)),
+    attack("CO02-long", "paths of seven megabytes", "left long", ("collect: names",), BOUND, _long),
     attack("CO02-deep", "a file 70 directories down", "left deep", ("collect: depth",), BOUND, taking("d", seen=_any)),
     attack(
         "CO07-name",

@@ -32,6 +32,23 @@ static int deep(void)
     return written("file", 0600);
 }
 
+/* as much in names as fits: their paths are told of, whether they are collected or not */
+static int long_names(void)
+{
+    char name[256];
+    memset(name, 'n', sizeof name);
+    name[250] = 0;
+    for (int at = 0; at < 14; at++)
+        if (mkdir(at ? name : "long", 0700) || chdir(at ? name : "long"))
+            return -1;
+    for (int at = 0; at < 2500; at++) {
+        snprintf(name + 200, 16, "%d", at);
+        if (mknod(name, S_IFREG | 0600, 0))
+            return -1;
+    }
+    return 0;
+}
+
 static int sparse(void) { return ftruncate(open("/work/sparse", O_CREAT | O_WRONLY, 0600), 64L << 20); }
 
 /* left WHAT [TARGET]: the scene looks at what is collected */
@@ -54,6 +71,8 @@ static int c_left(int count, char **words)
         failed = written("file", 06755);
     else if (!strcmp(what, "many"))
         failed = mkdir("many", 0700) || many();
+    else if (!strcmp(what, "long"))
+        failed = long_names();
     else if (!strcmp(what, "deep"))
         failed = deep();
     else if (!strcmp(what, "sparse"))
