@@ -290,7 +290,7 @@ static int c_device(int count, char **words)
     return reached("RNDADDTOENTCNT", ioctl(open("/dev/random", O_RDWR), 0x40045201UL, &none), NULL);
 }
 
-/* the kernel's own answer, for files and directories outside of its own places; those of the payload's programs are not the host's */
+/* the kernel's own answer, for files and directories outside of its private places */
 static int may_change(const char *path, const struct stat *seen, int kind, struct FTW *where)
 {
     static const char *own[] = {"/proc", "/work", "/tmp", "/dev"};
