@@ -20,6 +20,7 @@ from sandbox.runtime.active import Job
 from sandbox.runtime.engine import Engine
 from sandbox.runtime.feed import Pump
 from sandbox.runtime.handles import AsyncRun, Chunk, Run
+from sandbox.runtime.parking import MOST
 from sandbox.runtime.registry import make_engine, shared
 from sandbox.runtime.request import FileContent, Word
 
@@ -70,6 +71,7 @@ class Sandbox:
         mounts: further mounts, granted by the caller.
         allow_degraded: run without control groups where the host has none, with weaker stand-ins (`RunResult.degraded`).
         max_concurrency: runs at once; more wait in order of arrival.
+        parked: how many sandboxes are kept ready at most, as the load asks for them; 0 for none.
 
     Raises ProfileError, PolicyError, UnsupportedHostError.
     """
@@ -82,12 +84,15 @@ class Sandbox:
         mounts: Sequence[Mount | str] = (),
         allow_degraded: bool = False,
         max_concurrency: int | None = None,
+        parked: int | None = None,
     ) -> None:
         if max_concurrency is not None and max_concurrency < 1:
             raise RequestError(f"max_concurrency must be at least 1, not {max_concurrency}")
+        if parked is not None and not 0 <= parked <= MOST:
+            raise RequestError(f"parked must be from 0 to {MOST}, not {parked}")
         self.profile = _profile(profile, mounts)
         self._limits = _limits(self.profile, limits)
-        self._engine = make_engine(self.profile.policy, allow_degraded=allow_degraded, capacity=max_concurrency)
+        self._engine = make_engine(self.profile.policy, allow_degraded=allow_degraded, capacity=max_concurrency, parked=parked)
 
     def start(self, argv: Sequence[Word], **options: Unpack[RunOptions]) -> Run:
         """Launch and return at once."""

@@ -1,6 +1,7 @@
 """init: pid 1 of one sandbox. Sets it up, starts the payload, waits for it, reports, ends (and everything with it).
 
-Every step either succeeds or ends the launch: the failure goes to the launcher as (step, index, errno). No words are
+Between its set-up and its order a sandbox may be parked for any time: init then waits for its child, and the child for
+what to run. Every step either succeeds or ends the launch: the failure goes to the launcher as (step, index, errno). No words are
 made here, nothing is imported here (the host's files are gone), and no descriptor but the planned ones is open.
 """
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _TERMINALS = 16
-_RLIMIT_FSIZE = 1
 # Of this user namespace, whoever counts: the kernel counts them for the host's user too, so that one payload could use
 # up what all programs of that user have (namespaces(7), inotify(7)).
 _USER_LIMITS = (
@@ -38,22 +38,12 @@ _MASK_DIRECTORY = b"/dev/.masked/directory"
 
 
 class Init:
-    """The state of one init. `streams` are stdin, stdout and stderr; `files` is a memfd or -1."""
+    """The state of one init."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        request: LaunchRequest,
-        status: Socket,
-        streams: tuple[int, int, int],
-        files: int,
-        joins: tuple[int, ...],
-    ) -> None:
+    def __init__(self, plan: Plan, request: LaunchRequest, status: Socket, joins: tuple[int, ...]) -> None:
         self.plan = plan
         self.request = request
         self.status = status
-        self.streams = streams
-        self.files = files
         self.joins = joins
         self.progress = steps.Progress()
         self.work_fd = -1
@@ -62,6 +52,8 @@ class Init:
         self.listener = -1
         self.oom_fd = -1
         self.oom_own = b"0"
+        self.childs_cpu = (0, 0)
+        self.file_limit = 0
 
     def run(self) -> None:
         """Process: init, from its first instruction to its last. Never returns."""
@@ -87,8 +79,7 @@ class Init:
         """Wait for the id maps, join the control groups, become the payload's user, make the last namespaces."""
         at = self.progress.at
         at(steps.INIT_SESSION)
-        fds = [fd for fd in (*self.streams, self.files, *self.joins, self.status.fileno()) if fd >= 0]
-        process.close_all_but(tuple(fds))
+        process.close_all_but((*self.joins, self.status.fileno()))
         process.prctl(process.PR_SET_PDEATHSIG, _signal.SIGKILL)
         if self.status.recv(8) != b"go":
             os._exit(1)
@@ -114,7 +105,7 @@ class Init:
         namespaces.unshare(namespaces.CLONE_NEWCGROUP | extra)
 
     def _furnish(self) -> None:
-        """Everything the payload will see: proc, scratch places, masks, name, network, input files, terminal, cwd."""
+        """Everything the payload will see: proc, scratch places, masks, name, network, terminal."""
         plan, at = self.plan, self.progress.at
         self._own_proc()
         self.work_fd = scratch.mount_places(plan, self.request, self.progress)
@@ -136,14 +127,6 @@ class Init:
             at(steps.INIT_READ_ONLY, index)
             if _bind_if_there(path, path, mounts.MS_REC):
                 mounts.set_attributes(AT_FDCWD, path, mounts.ATTR_RDONLY, recursive=True)
-        if self.files >= 0:
-            at(steps.INIT_FILES)
-            scratch.unpack(self.files, self.work_fd)
-            os.close(self.files)
-        at(steps.INIT_CWD)
-        os.chdir(self.request.cwd)
-        if not os.getcwdb().startswith(b"/"):
-            raise FileNotFoundError(errno.ENOENT, "the working directory is outside")
 
     def _own_proc(self) -> None:
         """A private procfs. What only an init may write there is written before it becomes read-only for good."""
@@ -190,37 +173,38 @@ class Init:
             self.listener = filters.load_filter(plan.filters.notify, listener=True)
 
     def _start(self) -> tuple[int, int]:
-        """Fork the child that becomes the payload: (pid, read end of its failure pipe).
+        """Fork the child that becomes the payload: (pid, read end of its pipe).
 
-        Before that the launcher reads back what was given up, and says go: whatever kills the sandbox from then on has
-        ended a run, not a launch.
+        It waits for its order, which the launcher gives when it has read back what was given up: whatever kills the
+        sandbox from then on has ended a run, not a launch.
         """
         self.progress.at(steps.INIT_FORK)
         reader, writer = os.pipe2(os.O_CLOEXEC)
-        fds = [fd for fd in (self.listener, self.work_fd, self.master) if fd >= 0]
-        present = (self.listener >= 0, self.work_fd >= 0, self.master >= 0)
-        wire.send(self.status, (launch.STARTED, *process.own_cpu(), present), fds)
-        if self.status.recv(8) != b"go":
-            os._exit(1)
+        giver, taker = wire.pair()
         child = os.fork()
         if child == 0:
-            payload.become(self.plan, self.request, self.streams, self.slave, writer)
+            payload.become(self.plan, taker, self.work_fd, self.slave, writer)
+        fds = [fd for fd in (self.listener, self.work_fd, self.master) if fd >= 0]
+        present = (self.listener >= 0, self.work_fd >= 0, self.master >= 0)
+        wire.send(self.status, (launch.STARTED, *process.own_cpu(), present), [giver.fileno(), *fds])
+        giver.close()
+        taker.close()
         os.pwrite(self.oom_fd, self.oom_own, 0)  # the payload goes first, init lives to tell
-        for fd in {writer, self.oom_fd, self.listener, self.master, self.slave, *self.streams}:
-            if fd >= 0:
-                os.close(fd)
+        wire.close_all([fd for fd in (writer, self.oom_fd, self.listener, self.master, self.slave) if fd >= 0])
         return child, reader
 
-    def _await_exec(self, exec_pipe: int) -> None:
+    def _await_exec(self, pipe: int) -> None:
         """READY and end of file means that the program runs; anything else that it does not, and why."""
         said = b""
-        while part := os.read(exec_pipe, payload.RECORD.size + len(payload.READY)):
+        while part := os.read(pipe, payload.READY.size + payload.FAILURE.size):
             said += part
-        if said != payload.READY:
-            record = said.removeprefix(payload.READY)
+        if len(said) != payload.READY.size:
+            failure = said[-payload.FAILURE.size :]
             died = (steps.CHILD_DIED, 0, 0)
-            self._fail(*(payload.RECORD.unpack(record) if len(record) == payload.RECORD.size else died))
-        os.close(exec_pipe)
+            self._fail(*(payload.FAILURE.unpack(failure) if len(failure) == payload.FAILURE.size else died))
+        *childs_cpu, self.file_limit = payload.READY.unpack(said)
+        self.childs_cpu = (childs_cpu[0], childs_cpu[1])
+        os.close(pipe)
 
     def _supervise(self, child: int) -> None:
         """Reap whatever dies; when the payload's main process does, report. Our exit ends all others."""
@@ -232,12 +216,13 @@ class Init:
         places = os.fstatvfs(self.work_fd)
         free = (places.f_bfree * places.f_frsize, places.f_ffree)
         reached = self._file_at_its_limit(status)
-        wire.send(self.status, (launch.ENDED, status, *process.own_cpu(), *free, reached, left_alive))
+        ours = [own + childs for own, childs in zip(process.own_cpu(), self.childs_cpu, strict=True)]
+        wire.send(self.status, (launch.ENDED, status, *ours, *free, reached, left_alive))
         os._exit(0)
 
     def _file_at_its_limit(self, status: int) -> int:
         """Whether a file was refused to grow leaves no trace but its size: looked for after a failure, where it can be."""
-        limit = {resource: soft for resource, soft, _ in self.request.rlimits}.get(_RLIMIT_FSIZE, 0)
+        limit = self.file_limit
         if not limit or not status or (limit >= self.request.scratch_bytes and status & 0x7F != _signal.SIGXFSZ):
             return 0
         places = [self.plan.work, *([b"/tmp"] if self.plan.tmp else []), *([b"/dev/shm"] if self.plan.shm else [])]

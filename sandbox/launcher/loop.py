@@ -127,21 +127,26 @@ class Launcher:
             return
         message, fds = packet
         try:
-            request = LaunchRequest.from_tuple(message[2])
-            descriptors = Descriptors(message[1], fds, request.joins)
+            kind, present, body = message
+            request = LaunchRequest.from_tuple(body)
+            descriptors = Descriptors(present, fds, request.joins)
+            if descriptors.lane < 0 or kind not in (launch.LAUNCH, launch.PARK):
+                raise wire.WireError("no launch")
         except (ValueError, IndexError, TypeError, wire.WireError):
             wire.close_all(fds)  # the caller sees its lane closed
             return
-        self._start(request, descriptors)
+        self._start(request, descriptors, present, parked=kind == launch.PARK)
 
-    def _start(self, request: LaunchRequest, descriptors: Descriptors) -> None:
+    def _start(self, request: LaunchRequest, descriptors: Descriptors, present: int, *, parked: bool) -> None:
         lane = _socket.socket(fileno=descriptors.lane)
         if self.plan.ids.slots and not self.slots:
             self._tell(lane, (launch.FAILED, steps.REQUEST, 0, 11))  # EAGAIN: no id of its own is free
             lane.close()
-            wire.close_all([*descriptors.only_inits(), *descriptors.clocks()])
+            wire.close_all([*descriptors.only_inits(), *descriptors.clocks(), *descriptors.streams()])
             return
         run = Run(request, lane, self.slots.pop() if self.plan.ids.slots else 0)
+        if not parked:
+            run.order(request, present, descriptors.streams())
         try:
             run.spawn(self.plan, descriptors)
         except OSError as error:
@@ -177,14 +182,32 @@ class Launcher:
             run.kill(launch.BY_LANE)
             return
         message, fds = packet
+        if message[0] == launch.LAUNCH and not run.ordered:
+            self._order(run, message, fds)
+            return
         wire.close_all(fds)
         if message[0] == launch.KILL:
             run.kill(launch.BY_CALLER)
+
+    def _order(self, run: Run, message: tuple[Any, ...], fds: list[int]) -> None:
+        """The order of a parked sandbox. Anything wrong with it ends that run (`_guarded`)."""
+        try:
+            _, present, body = message
+            request = LaunchRequest.from_tuple(body)
+            streams = Descriptors(present, fds).streams()
+        except (ValueError, IndexError, TypeError, wire.WireError):
+            wire.close_all(fds)
+            raise
+        run.order(request, present, streams)
+        if run.started:
+            self._started(run)
 
     def _on_status(self, run: Run) -> None:
         kind = run.on_status()
         if kind is None and run.status is not None:
             self._forget(run.status.fileno())
+        if kind == launch.ENDED and run.alone():
+            self._answer(run, (0, 0, 0, 0))
         if kind != launch.STARTED:
             return
         if run.listener >= 0:
@@ -194,6 +217,10 @@ class Launcher:
             run.kill(launch.BY_CALLER)
             return
         run.go()
+        if run.started:
+            self._started(run)
+
+    def _started(self, run: Run) -> None:
         master = [run.master_fd] if run.master_fd >= 0 else []
         if not self._tell(run.lane, (launch.STARTED, run.received, run.started), master):
             run.kill(launch.BY_LANE)
@@ -243,11 +270,23 @@ class Launcher:
     def _finish(self, run: Run, death: Death) -> None:
         self.runs.discard(run)
         status = run.status.fileno() if run.status else -1
-        for fd in (run.lane.fileno(), run.pidfd, run.oom_fd, run.listener, status):
+        for fd in (run.pidfd, run.oom_fd, run.listener, status):
             if fd >= 0:
                 self._forget(fd)
         if self.plan.ids.slots:
             self.slots.append(run.slot)
+        self._answer(run, death)
+        run.close()
+        self.served += 1
+        if self.served % _COLLECT_EVERY == 0:
+            gc.collect()
+
+    def _answer(self, run: Run, death: Death) -> None:
+        """Tell the caller how it ended, once."""
+        if run.answered:
+            return
+        run.answered = True
+        self._forget(run.lane.fileno())
         if run.killed_by != launch.BY_LANE:
             message = _last_message(run, death)
             if message[0] == launch.ENDED and run.request.collect and run.work_fd >= 0:
@@ -255,10 +294,6 @@ class Launcher:
             else:
                 self._tell(run.lane, message)
         run.lane.close()
-        run.close()
-        self.served += 1
-        if self.served % _COLLECT_EVERY == 0:
-            gc.collect()
 
     def _collect(self, run: Run, message: tuple[object, ...]) -> None:
         try:

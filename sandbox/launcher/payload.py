@@ -1,7 +1,9 @@
-"""The last steps before the untrusted program: the child of init, until exec.
+"""The last steps before the untrusted program: the child of init, from its fork to exec.
 
-A failure is a fixed record (step, index, errno) on a close-on-exec pipe. READY on it says that only exec is left: READY
-and then end of file means that exec happened, end of file alone that the child died on its way there.
+It is forked before anybody has said what to run, and waits for its order: a `Program`, the streams and the input files.
+What it says to init goes through a close-on-exec pipe: READY (a record of what it has used) says that only exec is left,
+FAILURE (step, index, errno) that a step has failed. READY and then end of file means that exec happened, end of file
+alone that the child died on its way there.
 """
 
 from __future__ import annotations
@@ -12,64 +14,94 @@ import os
 import struct
 
 from sandbox.kernel import filters, process, terminal
-from sandbox.model import steps
+from sandbox.launcher import scratch, wire
+from sandbox.model import codec, launch, steps
+from sandbox.model.launch import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sandbox.model.launch import LaunchRequest
+    from _socket import socket as Socket
+
     from sandbox.model.plan import Plan
 
-RECORD = struct.Struct("=iii")
-READY = b"!"
+FAILURE = struct.Struct("=iii")
+READY = struct.Struct("=qqq")  # user ns and system ns of the way to exec, RLIMIT_FSIZE
+_RLIMIT_FSIZE = 1
 
 
-def become(plan: Plan, request: LaunchRequest, streams: tuple[int, int, int], terminal_fd: int, failure: int) -> None:
+def become(plan: Plan, orders: Socket, work: int, terminal_fd: int, failure: int) -> None:
     """Turn into the payload. Process: the payload's, before exec. Never returns."""
     progress = steps.Progress()
     try:
-        _prepare(plan, request, streams, terminal_fd, failure, progress)
-        environment = dict(entry.partition(b"=")[::2] for entry in request.environment)
+        progress.at(steps.CHILD_SESSION)
+        os.setsid()
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+        os.umask(plan.umask)
+        if terminal_fd >= 0:
+            progress.at(steps.CHILD_STDIO)
+            terminal.take_control(terminal_fd)
+        process.close_all_but(tuple(fd for fd in (orders.fileno(), work, terminal_fd, failure) if fd >= 0))
+        program, streams, files = _order(orders, terminal_fd)
+        environment = dict(entry.partition(b"=")[::2] for entry in program.environment)
+        _enter(program, files, work, progress)
+        file_limit = _prepare(plan, program, streams, failure, progress)
+        ready = READY.pack(*process.own_cpu(), file_limit)
         progress.at(steps.CHILD_FILTER)
         filters.load_filter(plan.filters.main)
         progress.at(steps.CHILD_EXEC)
-        os.write(failure, READY)
-        _execute(request, environment, progress)
+        os.write(failure, ready)
+        _execute(program, environment, progress)
     except OSError as error:
-        os.write(failure, RECORD.pack(progress.step, progress.index, error.errno or 0))
+        os.write(failure, FAILURE.pack(progress.step, progress.index, error.errno or 0))
     except BaseException:
-        os.write(failure, RECORD.pack(progress.step, progress.index, 0))
+        os.write(failure, FAILURE.pack(progress.step, progress.index, 0))
     finally:
         os._exit(125)
 
 
-def _prepare(
-    plan: Plan, request: LaunchRequest, streams: tuple[int, int, int], terminal_fd: int, failure: int, progress: steps.Progress
-) -> None:
-    progress.at(steps.CHILD_SESSION)
-    os.setsid()
-    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-    os.umask(plan.umask)
+def _order(orders: Socket, terminal_fd: int) -> tuple[Program, tuple[int, ...], int]:
+    """Wait for what to run: (program, the three streams, memfd of the input files or -1). Ends where none will come."""
+    packet = wire.receive(orders)
+    if packet is None:
+        os._exit(0)
+    (_, present, body), fds = packet
+    files = fds.pop() if present & launch.FD_FILES else -1
+    streams = (terminal_fd,) * 3 if terminal_fd >= 0 else tuple(fds)
+    return Program.from_tuple(codec.decode(body)), streams, files
+
+
+def _enter(program: Program, files: int, work: int, progress: steps.Progress) -> None:
+    """Write the input files, and go where the program starts."""
+    if files >= 0:
+        progress.at(steps.INIT_FILES)
+        scratch.unpack(files, work)
+    progress.at(steps.INIT_CWD)
+    os.chdir(program.cwd)
+    if not os.getcwdb().startswith(b"/"):
+        raise FileNotFoundError(errno.ENOENT, "the working directory is outside")
+
+
+def _prepare(plan: Plan, program: Program, streams: tuple[int, ...], failure: int, progress: steps.Progress) -> int:
+    """Streams, limits, and nothing else that is open. Returns RLIMIT_FSIZE."""
     progress.at(steps.CHILD_STDIO)
-    if terminal_fd >= 0:
-        terminal.take_control(terminal_fd)
-        streams = (terminal_fd, terminal_fd, terminal_fd)
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
-    chosen = {resource: (soft, hard) for resource, soft, hard in (*plan.rlimits, *request.rlimits)}
+    chosen = {resource: (soft, hard) for resource, soft, hard in (*plan.rlimits, *program.rlimits)}
     for index, (resource, (soft, hard)) in enumerate(chosen.items()):
         progress.at(steps.CHILD_RLIMITS, index)
         process.set_rlimit(resource, soft, hard)
     progress.at(steps.CHILD_DESCRIPTORS)
     process.close_all_but((failure,))
+    return chosen.get(_RLIMIT_FSIZE, (0, 0))[0]
 
 
-def _execute(request: LaunchRequest, environment: dict[bytes, bytes], progress: steps.Progress) -> None:
+def _execute(program: Program, environment: dict[bytes, bytes], progress: steps.Progress) -> None:
     """Try the candidates in order, as execvpe(3) does: a file that may not be executed is remembered, not final."""
     refused = errno.ENOENT
-    for index, path in enumerate(request.candidates):
+    for index, path in enumerate(program.candidates):
         progress.index = index
         try:
-            os.execve(path, request.argv, environment)
+            os.execve(path, program.argv, environment)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import time
 
@@ -24,6 +25,7 @@ _SIGKILL = 9
 _MIN_CHECK_NS = 2_000_000
 _SAMPLE_NS = 20_000_000
 _AFTER_KILL_NS = 1_000_000_000
+_PARKED_NS = 3600_000_000_000
 _ETIMEDOUT = 110
 
 
@@ -32,7 +34,7 @@ class Descriptors:
 
     __slots__ = ("cgroup2", "cpu", "files", "joins", "lane", "oom", "peak", "stderr", "stdin", "stdout")
 
-    def __init__(self, present: int, fds: list[int], joins: int) -> None:
+    def __init__(self, present: int, fds: list[int], joins: int = 0) -> None:
         rest = list(fds)
 
         def take(bit: int) -> int:
@@ -48,12 +50,16 @@ class Descriptors:
         self.cgroup2 = take(launch.FD_CGROUP2)
         self.peak = take(launch.FD_PEAK)
         self.joins = tuple(rest)
-        if len(self.joins) != joins or self.lane < 0:
+        if len(self.joins) != joins:
             raise wire.WireError("a launch came with other descriptors than it says")
 
     def only_inits(self) -> list[int]:
         """Those that the launcher has no use for once init has its copies."""
-        return [fd for fd in (self.stdin, self.stdout, self.stderr, self.files, self.cgroup2, *self.joins) if fd >= 0]
+        return [fd for fd in (self.cgroup2, *self.joins) if fd >= 0]
+
+    def streams(self) -> list[int]:
+        """Those of the payload, until it has its copies: stdin, stdout, stderr, and last the input files."""
+        return [fd for fd in (self.stdin, self.stdout, self.stderr, self.files) if fd >= 0]
 
     def clocks(self) -> list[int]:
         """Those that belong to the run itself, from its start to its end."""
@@ -61,7 +67,7 @@ class Descriptors:
 
 
 class Run:
-    """A sandbox from its clone to its report."""
+    """A sandbox from its clone to its report; parked as long as it has no order."""
 
     def __init__(self, request: LaunchRequest, lane: Socket, slot: int) -> None:
         self.request = request
@@ -71,6 +77,10 @@ class Run:
         self.pid = -1
         self.pidfd = -1
         self.status: Socket | None = None
+        self.orders: Socket | None = None
+        self.ordered = False
+        self.present = 0
+        self.streams: list[int] = []
         self.cpu_fd = -1
         self.oom_fd = -1
         self.peak_fd = -1
@@ -78,6 +88,7 @@ class Run:
         self.work_fd = -1
         self.master_fd = -1
         self.started = 0
+        self.answered = False
         self.init_cpu = (0, 0)
         self.init_bytes = 0
         self.killed_by = launch.NOT_KILLED
@@ -97,7 +108,7 @@ class Run:
         self.failure = (steps.CLONE, 0, 0)
         pid, pidfd = namespaces.clone(plan.clone_flags, fds.cgroup2)
         if pid == 0:
-            Init(plan, self.request, theirs, (fds.stdin, fds.stdout, fds.stderr), fds.files, fds.joins).run()
+            Init(plan, self.request, theirs, fds.joins).run()
         theirs.close()
         self.pid, self.pidfd, self.status = pid, pidfd, ours
         self.cpu_fd, self.oom_fd, self.peak_fd = fds.cpu, fds.oom, fds.peak
@@ -110,6 +121,26 @@ class Run:
         ours.send(b"go")
         self.failure = None
         self.next_check = self.received + SETUP_NS
+
+    def order(self, request: LaunchRequest, present: int, streams: list[int]) -> None:
+        """What to run is known. It is passed on now, or as soon as the sandbox is ready. Raises OSError."""
+        self.request = request
+        self.received = time.monotonic_ns()
+        self.next_check = self.received + SETUP_NS
+        self.ordered = True
+        self.present, self.streams = present & launch.STREAMS, streams
+        self.go()
+
+    def go(self) -> None:
+        """Let the program start, once the sandbox is ready and there is an order: its clocks run from here. Raises OSError."""
+        if self.orders is None or not self.ordered or self.killed_by != launch.NOT_KILLED:
+            return
+        self.started = self.last_progress = self.next_check = time.monotonic_ns()
+        wire.send(self.orders, (launch.LAUNCH, self.present, self.request.program), self.streams, wait=False)
+        self.orders.close()
+        self.orders = None
+        wire.close_all(self.streams)
+        self.streams = []
 
     def kill(self, reason: int, value: int = 0) -> None:
         """End everything in the sandbox; the first reason is the one that is reported."""
@@ -154,9 +185,19 @@ class Run:
     def _on_started(self, message: tuple[Any, ...], fds: list[int]) -> None:
         self.init_cpu = message[1:3]
         has_listener, has_work, has_master = message[3]
+        self.orders = _socket.socket(fileno=fds.pop(0))
         self.listener = fds.pop(0) if has_listener else -1
         self.work_fd = fds.pop(0) if has_work else -1
         self.master_fd = fds.pop(0) if has_master else -1
+
+    def alone(self) -> bool:
+        """Whether init has reported that no other process is left, and nothing else is to be known: only it is still to end.
+
+        Where no control group counts, what the kernel tells of its death does.
+        """
+        if self.report is None or self.sampler is not None or self.failure is not None:
+            return False
+        return not self.report[-1] and self.killed_by == launch.NOT_KILLED
 
     def verify(self, plan: Plan) -> bool:
         """Read back from the kernel what init has given up, and what its children inherit (proc_pid_status(5))."""
@@ -172,20 +213,19 @@ class Run:
         self.init_bytes = int(found[b"VmHWM"].split()[0]) * 1024
         return rights and filtered and users and groups and found[b"NoNewPrivs"] == b"1"
 
-    def go(self) -> None:
-        """Let init start the program: its clocks run from here. Raises OSError."""
-        self.started = self.last_progress = self.next_check = time.monotonic_ns()
-        if self.status is not None:
-            self.status.send(b"go")
-
     def check(self, now: int) -> None:
         """Look at the clocks; kills the sandbox when one has run out, else sets `next_check`."""
         request = self.request
         self.next_check = now + _AFTER_KILL_NS
-        if self.killed_by != launch.NOT_KILLED:
+        if self.answered:  # its init has said its last word, and should be gone
+            namespaces.send_signal(self.pidfd, _SIGKILL)
+        if self.answered or self.killed_by != launch.NOT_KILLED:
             return
         if not self.started:
-            if now >= self.received + SETUP_NS:
+            self.next_check = self.received + SETUP_NS
+            if self.orders is not None and not self.ordered:  # parked
+                self.next_check = now + _PARKED_NS
+            elif now >= self.next_check:
                 self.failure = (steps.INIT_DIED, 0, _ETIMEDOUT)
                 self.kill(launch.BY_CALLER)
             return
@@ -227,9 +267,12 @@ class Run:
         fds = (self.pidfd, self.cpu_fd, self.oom_fd, self.peak_fd, self.listener, self.work_fd, self.master_fd)
         wire.close_all([fd for fd in fds if fd >= 0])
         self.pidfd = self.cpu_fd = self.oom_fd = self.peak_fd = self.listener = self.work_fd = self.master_fd = -1
-        if self.status is not None:
-            self.status.close()
-            self.status = None
+        wire.close_all(self.streams)
+        self.streams = []
+        for end in (self.status, self.orders):
+            if end is not None:
+                end.close()
+        self.status = self.orders = None
 
 
 def read_cpu_ns(fd: int) -> int:

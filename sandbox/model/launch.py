@@ -6,7 +6,8 @@ from sandbox.model.record import Record
 
 # messages from the caller on the control socket (first item of the tuple)
 START = 1  # to the keeper: the control groups to remove at the end
-LAUNCH = 2  # to the launcher: present descriptors, request
+LAUNCH = 2  # to the launcher: present descriptors, request; on the lane of a parked sandbox the same
+PARK = 3  # to the launcher: as LAUNCH, but set the sandbox up only
 # messages from the caller on a lane
 KILL = 10
 # messages from the launcher to the caller: on the control socket
@@ -28,7 +29,7 @@ BY_SYSCALL = 5
 BY_OOM = 6
 BY_LANE = 7
 
-# the fds that may travel with LAUNCH, in this order; `fds` of LaunchRequest has a bit for each
+# the fds that may travel with LAUNCH and PARK, in this order; `present` has a bit for each
 FD_LANE = 1 << 0
 FD_STDIN = 1 << 1
 FD_STDOUT = 1 << 2
@@ -38,19 +39,34 @@ FD_CPU = 1 << 5
 FD_OOM = 1 << 6
 FD_CGROUP2 = 1 << 7
 FD_PEAK = 1 << 8
+STREAMS = FD_STDIN | FD_STDOUT | FD_STDERR | FD_FILES  # those that go on to the process that becomes the payload
 # and after these `joins` descriptors of cgroup.procs files (v1)
+
+
+class Program(Record):
+    """What is executed: read by the process that becomes the payload, and by nobody else.
+
+    Attributes:
+        argv: the arguments; `candidates` are the absolute paths tried for argv[0], in order.
+        environment: NAME=value strings.
+        cwd: absolute path inside.
+        rlimits: (resource, soft, hard), instead of the plan's where the same resource appears.
+    """
+
+    argv: tuple[bytes, ...]
+    candidates: tuple[bytes, ...]
+    environment: tuple[bytes, ...]
+    cwd: bytes
+    rlimits: tuple[tuple[int, int, int], ...]
 
 
 class LaunchRequest(Record):
     """One run.
 
     Attributes:
-        argv: the arguments; `candidates` are the absolute paths tried for argv[0], in order.
-        environment: NAME=value strings.
-        cwd: absolute path inside.
+        program: an encoded `Program`; empty while a sandbox is parked.
         wall_ns, cpu_ns, idle_ns: deadlines; idle 0 = none.
         cpus: how many CPUs the run can use at once (for the time of the next CPU check).
-        rlimits: (resource, soft, hard), instead of the plan's where the same resource appears.
         scratch_bytes, scratch_inodes: size of the run's private tmpfs.
         joins: number of cgroup.procs descriptors (v1).
         tty: (rows, columns), or () without a terminal.
@@ -60,15 +76,11 @@ class LaunchRequest(Record):
         pids, memory_bytes: in degraded mode the sampled limits; 0 where the cgroup holds them.
     """
 
-    argv: tuple[bytes, ...]
-    candidates: tuple[bytes, ...]
-    environment: tuple[bytes, ...]
-    cwd: bytes
+    program: bytes
     wall_ns: int
     cpu_ns: int
     idle_ns: int
     cpus: int
-    rlimits: tuple[tuple[int, int, int], ...]
     scratch_bytes: int
     scratch_inodes: int
     joins: int

@@ -142,19 +142,23 @@ def make(path: str) -> None:
     os.chmod(path, 0o755)
 
 
-def remove_all(paths: Iterable[str], seconds: float = REMOVE_SECONDS) -> None:
-    """Remove group trees; what is still alive in them is killed. Every one is tried; raises CgroupError for those that stay."""
-    deadline = 0.0
+def remove_all(paths: Iterable[str], seconds: float = REMOVE_SECONDS, *, patience: float = 0.0) -> None:
+    """Remove group trees; what is still alive in them after `patience` seconds is killed.
+
+    Every one is tried; raises CgroupError for those that stay.
+    """
+    first = 0.0
     stuck = []
     for path in paths:
         wait = _FIRST_WAIT
         while not remove_tree(path):
             now = time.monotonic()
-            deadline = deadline or now + seconds
-            if now > deadline:
+            first = first or now
+            if now > first + seconds:
                 stuck.append(path)
                 break
-            kill_tree(path)
+            if now >= first + patience:
+                kill_tree(path)
             time.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)
     if stuck:

@@ -103,6 +103,10 @@ class Lease(ABC):
         self.paths = ()
 
     @abstractmethod
+    def tighten(self, limits: CgroupLimits) -> None:
+        """Lower memory, processes and CPU bandwidth of a group that has processes already. Raises CgroupError."""
+
+    @abstractmethod
     def counters(self) -> Counters:
         """Read the counters. Raises CgroupError."""
 
@@ -112,8 +116,8 @@ class Lease(ABC):
             for path in self.paths:
                 cgroupfs.kill_tree(path)
 
-    def close(self) -> None:
-        """Remove the group, killing what is still in it. Safe to call twice.
+    def close(self, *, patience: float = 0.0) -> None:
+        """Remove the group, killing what is still in it after `patience` seconds. Safe to call twice.
 
         Raises CgroupError when it cannot be emptied in time: it stays (quarantined) until the launcher's group goes.
         """
@@ -122,7 +126,7 @@ class Lease(ABC):
             os.close(fd)
         paths, self.paths = self.paths, ()
         if self._owner == os.getpid():
-            cgroupfs.remove_all(paths)
+            cgroupfs.remove_all(paths, patience=patience)
 
     def _keep(self, fd: int) -> int:
         self._fds.append(fd)

@@ -94,6 +94,7 @@ class Lease1(Lease):
         super().__init__(tuple(dict.fromkeys(places.values())))
         self._places = places
         self._handles: dict[str, int] = {}
+        self._has_swap = True
 
     def open(self) -> None:
         """Make the directories and open what init and launcher need. Raises OSError."""
@@ -109,22 +110,11 @@ class Lease1(Lease):
     def apply(self, limits: CgroupLimits, *, has_swap: bool) -> None:
         """Write every limit and read it back. Raises OSError, CgroupError."""
         memory = self._handles["memory"]
-        size = cgroupfs.pages(limits.memory_bytes)
-        require_set(memory, "memory.limit_in_bytes", size)
+        self._has_swap = has_swap
         require_set(memory, "memory.swappiness", 0)
-        try:
-            require_set(memory, "memory.memsw.limit_in_bytes", size)
-        except FileNotFoundError:
-            if has_swap:
-                raise CgroupError("swap is on, but not accounted: it would extend the memory limit", hint="swapoff -a") from None
+        self._limit(limits)
         self.oom_fd = self._keep(_watch_oom(memory))
         self.peak_fd = self._keep(os.open("memory.max_usage_in_bytes", os.O_RDONLY | os.O_CLOEXEC, dir_fd=memory))
-        self.oom_bytes = cgroupfs.near_limit(size)
-        require_set(self._handles["pids"], "pids.max", limits.pids)
-        if limits.cpu_quota_millicpus:
-            quota, period = cgroupfs.quota(limits.cpu_quota_millicpus)
-            require_set(self._handles["cpu"], "cpu.cfs_period_us", period)
-            require_set(self._handles["cpu"], "cpu.cfs_quota_us", quota)
         if limits.cpus:
             _inherit_cpuset(self._places["cpuset"])
             wanted = ",".join(str(cpu) for cpu in limits.cpus)
@@ -133,6 +123,29 @@ class Lease1(Lease):
                 raise CgroupError(f"the kernel took {found!r} for cpuset.cpus instead of {wanted!r}")
         if limits.io_bytes_per_second:
             self._limit_io(limits.io_bytes_per_second)
+
+    def _limit(self, limits: CgroupLimits) -> None:
+        memory = self._handles["memory"]
+        size = cgroupfs.pages(limits.memory_bytes)
+        require_set(memory, "memory.limit_in_bytes", size)
+        try:
+            require_set(memory, "memory.memsw.limit_in_bytes", size)
+        except FileNotFoundError:
+            if self._has_swap:
+                raise CgroupError("swap is on, but not accounted: it would extend the memory limit", hint="swapoff -a") from None
+        self.oom_bytes = cgroupfs.near_limit(size)
+        require_set(self._handles["pids"], "pids.max", limits.pids)
+        if limits.cpu_quota_millicpus:
+            quota, period = cgroupfs.quota(limits.cpu_quota_millicpus)
+            require_set(self._handles["cpu"], "cpu.cfs_period_us", period)
+            require_set(self._handles["cpu"], "cpu.cfs_quota_us", quota)
+
+    def tighten(self, limits: CgroupLimits) -> None:
+        """Lower memory, processes and CPU bandwidth of a group that has processes already. Raises CgroupError."""
+        try:
+            self._limit(limits)
+        except OSError as error:
+            raise failure("limit the control group", self._places["memory"], error) from error
 
     def _limit_io(self, rate: int) -> None:
         for device in cgroupfs.disks():

@@ -96,6 +96,7 @@ class Lease2(Lease):
         super().__init__((path,))
         self._path = path
         self._fd = -1
+        self._controllers: frozenset[str] = frozenset()
 
     def open(self) -> None:
         """Open the directory and the clock of its CPU time. Raises OSError."""
@@ -106,18 +107,14 @@ class Lease2(Lease):
     def apply(self, limits: CgroupLimits, controllers: frozenset[str], *, has_swap: bool) -> None:
         """Write every limit and read it back. Raises OSError, CgroupError."""
         fd = self._fd
-        require_set(fd, "memory.max", cgroupfs.pages(limits.memory_bytes))
+        self._controllers = controllers
+        self._limit(limits)
         try:
             require_set(fd, "memory.swap.max", 0)
         except FileNotFoundError:
             if has_swap:
                 raise CgroupError("swap is on, but not accounted: it would extend the memory limit", hint="swapoff -a") from None
         require_set(fd, "memory.oom.group", 1)
-        require_set(fd, "pids.max", limits.pids)
-        if limits.cpu_quota_millicpus:
-            self._need("cpu", controllers)
-            wanted = "{} {}".format(*cgroupfs.quota(limits.cpu_quota_millicpus))
-            self._check("cpu.max", wanted, cgroupfs.set_at(fd, "cpu.max", wanted))
         if limits.cpus:
             self._need("cpuset", controllers)
             wanted = ",".join(str(cpu) for cpu in limits.cpus)
@@ -128,6 +125,21 @@ class Lease2(Lease):
         if limits.io_bytes_per_second:
             self._need("io", controllers)
             self._limit_io(limits.io_bytes_per_second)
+
+    def _limit(self, limits: CgroupLimits) -> None:
+        require_set(self._fd, "memory.max", cgroupfs.pages(limits.memory_bytes))
+        require_set(self._fd, "pids.max", limits.pids)
+        if limits.cpu_quota_millicpus:
+            self._need("cpu", self._controllers)
+            wanted = "{} {}".format(*cgroupfs.quota(limits.cpu_quota_millicpus))
+            self._check("cpu.max", wanted, cgroupfs.set_at(self._fd, "cpu.max", wanted))
+
+    def tighten(self, limits: CgroupLimits) -> None:
+        """Lower memory, processes and CPU bandwidth of a group that has processes already. Raises CgroupError."""
+        try:
+            self._limit(limits)
+        except OSError as error:
+            raise failure("limit the control group", self._path, error) from error
 
     def _limit_io(self, rate: int) -> None:
         for device in cgroupfs.disks():

@@ -6,7 +6,7 @@ The two drivers (threads, asyncio) differ only in how they wait.
 from __future__ import annotations
 
 import fnmatch
-import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,7 @@ from sandbox.runtime.capture import Capture
 from sandbox.runtime.classify import Facts, classify
 from sandbox.runtime.failures import failure_error
 from sandbox.runtime.feed import Feed
+from sandbox.runtime.parking import Parked
 from sandbox.runtime.session import Session, unpack_collected
 
 if TYPE_CHECKING:
@@ -64,28 +65,19 @@ class Active:
         self._over = False
         self.launcher = engine.launcher()
         self.submitted = time.monotonic_ns()
+        self.prepared = self._prepare()
+        parked = self._take_parked()
         try:
-            self._take_group()
-            self._launch()
+            if parked is None:
+                self._take_group()
+            self._launch(parked.lane if parked else None)
         except BaseException:
             self._release_lease()
             raise
 
-    def _take_group(self) -> None:
-        group = self.launcher.group
-        if group is None:
-            return
-        try:
-            self.lease = group.lease(_group_limits(self.engine.policy, self.limits))
-        except CgroupError as error:
-            if self.launcher.gone():
-                raise LauncherDied("the launcher is gone", hint="try again: a new one is started") from error
-            raise
-
-    def _launch(self) -> None:
-        engine, job = self.engine, self.job
-        joins = self.lease.join_fds if self.lease else ()
-        self.prepared = request.prepare(
+    def _prepare(self) -> request.Prepared:
+        job, engine = self.job, self.engine
+        return request.prepare(
             engine.policy,
             self.limits,
             job.argv,
@@ -94,49 +86,65 @@ class Active:
             files=job.files,
             collect=job.collect,
             tty=job.tty,
-            degraded=self.lease is None,
+            degraded=self.launcher.group is None,
             shares_user=not engine.plan.ids.slots,
-            joins=len(joins),
-            oom_bytes=self.lease.oom_bytes if self.lease else 0,
         )
-        limit = self.limits.output_bytes
-        tty = self.prepared.launch.tty
-        self.session = Session(Feed(job.stdin), Capture(limit, job.on_stdout), Capture(limit, job.on_stderr), tty=tty)
+
+    def _take_parked(self) -> Parked | None:
+        """A sandbox that is ready, with its control group under this run's limits."""
+        parked = self.launcher.parking.take(self.prepared.launch, self.engine.slots.busy)
+        if parked is None:
+            return None
         try:
-            self._send(joins)
+            if parked.lease is not None and self.limits != self.engine.policy.limits:
+                parked.lease.tighten(group_limits(self.engine.policy, self.limits))
+        except CgroupError:  # it uses more already: a new group says what comes of that
+            parked.close()
+            return None
+        self.lease = parked.lease
+        return parked
+
+    def _take_group(self) -> None:
+        group = self.launcher.group
+        if group is None:
+            return
+        try:
+            self.lease = group.lease(group_limits(self.engine.policy, self.limits))
+        except CgroupError as error:
+            if self.launcher.gone():
+                raise LauncherDied("the launcher is gone", hint="try again: a new one is started") from error
+            raise
+
+    def _launch(self, lane: socket.socket | None) -> None:
+        """On the lane of a parked sandbox, or anew."""
+        job, limit = self.job, self.limits.output_bytes
+        out, err = Capture(limit, job.on_stdout), Capture(limit, job.on_stderr)
+        try:
+            self.session = Session(Feed(job.stdin), out, err, tty=self.prepared.launch.tty, lane=lane)
+        except BaseException:
+            if lane is not None:
+                lane.close()
+            raise
+        try:
+            self._send(parked=lane is not None)
         except BaseException:
             self.session.close()
             raise
 
-    def _send(self, joins: tuple[int, ...]) -> None:
-        session, lease = self.session, self.lease
-        fds = [session.peer_lane.fileno(), *session.child_fds]
-        present = launch.FD_LANE
-        if session.child_fds:
-            present |= launch.FD_STDIN | launch.FD_STDOUT | launch.FD_STDERR
-        memfd = -1
+    def _send(self, *, parked: bool) -> None:
+        session = self.session
         if self.prepared.files:
             try:
-                memfd = wire.pack_files(self.prepared.files)
+                session.passed.append((launch.FD_FILES, wire.pack_files(self.prepared.files)))
             except OSError as error:
                 raise ScratchError(f"no memory for the input files: {error.strerror}") from error
-            fds.append(memfd)
-            present |= launch.FD_FILES
-        if lease is not None:
-            for fd, bit in (
-                (lease.cpu_fd, launch.FD_CPU),
-                (lease.oom_fd, launch.FD_OOM),
-                (lease.cgroup2_fd, launch.FD_CGROUP2),
-                (lease.peak_fd, launch.FD_PEAK),
-            ):
-                if fd is not None and fd >= 0:
-                    fds.append(fd)
-                    present |= bit
-        try:
-            self.launcher.launch(self.prepared.launch, present, [*fds, *joins])
-        finally:
-            if memfd >= 0:
-                os.close(memfd)
+        wanted = self.prepared.launch
+        if self.lease is not None:
+            wanted = wanted.replace(joins=len(self.lease.join_fds), oom_bytes=self.lease.oom_bytes)
+        if parked:
+            self.launcher.order(session.lane, wanted, session.passed)
+        else:
+            self.launcher.launch(wanted, session.passed, self.lease)
         session.launched(self.limits.wall_ns / 1e9 + ANSWER_SECONDS)
 
     def finish(self) -> RunResult:
@@ -194,8 +202,7 @@ class Active:
 
     def _release_lease(self) -> None:
         lease, self.lease = self.lease, None
-        if lease is not None:
-            lease.close()
+        self.launcher.parking.retire(lease)
 
     def _result(self) -> RunResult:
         session, engine = self.session, self.engine
@@ -276,7 +283,8 @@ def _wanted(name: str, patterns: tuple[str, ...]) -> bool:
     )
 
 
-def _group_limits(policy: Policy, limits: Limits) -> CgroupLimits:
+def group_limits(policy: Policy, limits: Limits) -> CgroupLimits:
+    """What the control group of a run is given."""
     return CgroupLimits(
         memory_bytes=limits.memory_bytes,
         pids=limits.pids + 1,  # init is in the group too

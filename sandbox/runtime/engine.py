@@ -12,9 +12,10 @@ from sandbox.model.plan import Plan
 from sandbox.model.policy import Policy
 from sandbox.model.result import Degraded
 from sandbox.resources.cgroups import Base
-from sandbox.runtime import report
-from sandbox.runtime.active import Active, Job
+from sandbox.runtime import report, request
+from sandbox.runtime.active import Active, Job, group_limits
 from sandbox.runtime.launcher import LauncherProcess
+from sandbox.runtime.parking import MOST, Usual
 from sandbox.runtime.slots import Slots
 
 
@@ -27,7 +28,7 @@ class Engine:
         users: calls that hold it (kept by the registry).
     """
 
-    def __init__(self, policy: Policy, plan: Plan, base: Base | None, capacity: int) -> None:
+    def __init__(self, policy: Policy, plan: Plan, base: Base | None, capacity: int, parked: int | None = None) -> None:
         self.policy = policy
         self.plan = plan
         self.base = base
@@ -37,6 +38,11 @@ class Engine:
         self.enforced = report.enforced(policy, plan, base)
         self.degraded: tuple[Degraded, ...] = report.degraded(policy, base)
         self.syscalls = dict(plan.filters.names)
+        self.usual = Usual(
+            limits=group_limits(policy, policy.limits),
+            terms=request.terms(policy, policy.limits, degraded=base is None),
+            most=MOST if parked is None else parked,
+        )
         self.served = 0
         self.users = 0
         self._launcher: LauncherProcess | None = None
@@ -53,7 +59,7 @@ class Engine:
                 self._launcher.close()
                 self._launcher = None
             if self._launcher is None:
-                self._launcher = LauncherProcess(self.plan, self.plan_bytes, self.base)
+                self._launcher = LauncherProcess(self.plan, self.plan_bytes, self.base, self.usual)
             return self._launcher
 
     def drop(self, launcher: LauncherProcess) -> None:

@@ -27,7 +27,7 @@ def failure_error(plan: Plan, prepared: request.Prepared, failure: tuple[int, in
     """The exception for a launch that failed, in words."""
     step, index, number = failure
     name = steps.name_of(step)
-    program = os.fsdecode(prepared.launch.argv[0])
+    program = os.fsdecode(prepared.program.argv[0])
     if step == steps.CHILD_EXEC:
         facts: dict[str, Any] = {"step": name, "index": index, "errno": number, "path": program}
         if number in (errno.ENOENT, errno.ENOTDIR):
@@ -45,7 +45,7 @@ def failure_error(plan: Plan, prepared: request.Prepared, failure: tuple[int, in
         if number == errno.E2BIG:
             return RequestError("argv and env are too large for the kernel", hint="pass them as stdin or with files=")
     if step == steps.INIT_CWD:
-        cwd = os.fsdecode(prepared.launch.cwd)
+        cwd = os.fsdecode(prepared.program.cwd)
         return RequestError(f"the working directory {cwd!r} cannot be entered inside the sandbox: {os.strerror(number)}")
     hints = {
         steps.INIT_FILES: "the input files do not fit limits.scratch",

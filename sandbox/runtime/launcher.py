@@ -27,13 +27,15 @@ from sandbox.model.errors import (
 )
 from sandbox.model.launch import LaunchRequest
 from sandbox.model.plan import Plan
-from sandbox.resources.cgroups import Base, LauncherGroup
+from sandbox.resources.cgroups import Base, LauncherGroup, Lease
+from sandbox.runtime.parking import NOTHING_USUAL, Parking, Usual
 
 START_SECONDS = 30.0
 _KILLED_SECONDS = 5.0
 _MAIN = str(Path(launcher_package.__file__).with_name("__main__.py"))
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN)
 _PASSED_ENVIRONMENT = ("LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+Descriptors = list[tuple[int, int]]  # (bit of `present`, descriptor), in the order of the bits
 _EVERY: weakref.WeakSet[LauncherProcess] = weakref.WeakSet()
 
 
@@ -42,13 +44,15 @@ class LauncherProcess:
 
     Attributes:
         group: its control groups, None in degraded mode.
+        parking: what it keeps ready.
         alive: False as soon as it was closed or was found dead.
     """
 
-    def __init__(self, plan: Plan, plan_bytes: bytes, base: Base | None) -> None:
+    def __init__(self, plan: Plan, plan_bytes: bytes, base: Base | None, usual: Usual = NOTHING_USUAL) -> None:
         self.plan = plan
         self.group: LauncherGroup | None = None
         self.alive = True
+        self.parking = Parking(self, usual)
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._owner = os.getpid()
@@ -105,11 +109,31 @@ class LauncherProcess:
             raise ProtocolError(f"expected message {kind} from the launcher, got {message[0]}")
         return message
 
-    def launch(self, request: LaunchRequest, present: int, fds: list[int]) -> None:
-        """Send one LAUNCH with its descriptors. Raises LauncherDied."""
+    def launch(self, request: LaunchRequest, passed: Descriptors, lease: Lease | None) -> None:
+        """Send one LAUNCH with its descriptors. Raises LauncherDied, ResourceError."""
+        self._introduce(launch.LAUNCH, request, passed, lease)
+
+    def park(self, request: LaunchRequest, lane: int, lease: Lease | None) -> None:
+        """Ask for a sandbox that waits on this lane. Raises LauncherDied, ResourceError."""
+        self._introduce(launch.PARK, request, [(launch.FD_LANE, lane)], lease)
+
+    def order(self, lane: socket.socket, request: LaunchRequest, passed: Descriptors) -> None:
+        """Send the LAUNCH of a parked sandbox, on its lane. Raises LauncherDied, ResourceError."""
+        self._send(lane, launch.LAUNCH, request, passed)
+
+    def _introduce(self, kind: int, request: LaunchRequest, passed: Descriptors, lease: Lease | None) -> None:
+        with self._lock:
+            if lease is None:
+                self._send(self._control, kind, request, passed)
+            else:
+                self._send(self._control, kind, request, [*passed, *_of_lease(lease)], lease.join_fds)
+
+    def _send(
+        self, sock: socket.socket, kind: int, request: LaunchRequest, passed: Descriptors, joins: tuple[int, ...] = ()
+    ) -> None:
+        present = sum(bit for bit, _ in passed)
         try:
-            with self._lock:
-                wire.send(self._control, (launch.LAUNCH, present, request.as_tuple()), fds)
+            wire.send(sock, (kind, present, request.as_tuple()), [*(fd for _, fd in passed), *joins])
         except TimeoutError as error:
             raise LauncherDied(f"the launcher takes no request for {START_SECONDS:.0f} s") from error
         except OSError as error:
@@ -141,6 +165,10 @@ class LauncherProcess:
     def close(self, timeout: float = 5.0) -> None:
         """End the launcher with every sandbox in it, and remove its control groups. Safe to call twice, from any thread."""
         self.alive = False
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        if self._owner == os.getpid():
+            self.parking.close()
         self._control.close()
         if self._owner != os.getpid():
             return
@@ -157,9 +185,20 @@ class LauncherProcess:
     def forget(self) -> None:
         """In a forked child: drop our copy of the socket; the process belongs to the parent."""
         self.alive = False
+        self.parking.forget()
         with contextlib.suppress(OSError):
             self._control.close()
         self._process.returncode = 0  # never waited for here
+
+
+def _of_lease(lease: Lease) -> Descriptors:
+    found = (
+        (launch.FD_CPU, lease.cpu_fd),
+        (launch.FD_OOM, lease.oom_fd),
+        (launch.FD_CGROUP2, lease.cgroup2_fd),
+        (launch.FD_PEAK, lease.peak_fd),
+    )
+    return [(bit, fd) for bit, fd in found if fd is not None and fd >= 0]
 
 
 def start_error(plan: Plan, step: int, index: int, number: int) -> SandboxError:

@@ -29,14 +29,14 @@ _base_error: Exception | None = None
 _base_known = False
 
 
-def make_engine(policy: Policy, *, allow_degraded: bool, capacity: int | None) -> Engine:
+def make_engine(policy: Policy, *, allow_degraded: bool, capacity: int | None, parked: int | None = None) -> Engine:
     """Plan the policy for this host. Raises UnsupportedHostError where a control is missing and not given up."""
     facts = gather()
     base = _find_base(policy, allow_degraded=allow_degraded)
     if base is None:
         policy = without_uncounted_memory(policy)
     plan = build_plan(policy, facts, compile_policy(policy.seccomp, facts.arch))
-    return Engine(policy, plan, base, capacity or default_capacity())
+    return Engine(policy, plan, base, capacity or default_capacity(), parked)
 
 
 def without_uncounted_memory(policy: Policy) -> Policy:

@@ -8,8 +8,9 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sandbox.model import codec
 from sandbox.model.errors import RequestError
-from sandbox.model.launch import LaunchRequest
+from sandbox.model.launch import LaunchRequest, Program
 from sandbox.model.limits import Limits
 from sandbox.model.policy import Policy
 
@@ -32,6 +33,7 @@ FileContent = bytes | tuple[bytes, int] | os.PathLike[str]
 class Prepared:
     """A checked request: what goes on the wire, the input files, and the limits that hold."""
 
+    program: Program
     launch: LaunchRequest
     files: tuple[tuple[bytes, int, bytes], ...]
     collect: tuple[str, ...]
@@ -50,36 +52,46 @@ def prepare(
     tty: tuple[int, int] | None,
     degraded: bool,
     shares_user: bool,
-    joins: int,
-    oom_bytes: int,
 ) -> Prepared:
     """Check everything and build the request. Raises RequestError."""
     words = _words(argv)
     environment = _environment(policy, env)
     _check_size(words, environment)
     checked = tuple(_collect_name(name) for name in collect)
-    launch = LaunchRequest(
+    program = Program(
         argv=words,
         candidates=_candidates(words[0], dict(policy.environment.values).get("PATH", _DEFAULT_PATH)),
         environment=environment,
         cwd=os.fsencode(_cwd(policy, cwd)),
+        rlimits=_rlimits(limits, degraded=degraded, shares_user=shares_user),
+    )
+    launch = terms(policy, limits, degraded=degraded).replace(
+        program=codec.encode(program.as_tuple()),
+        tty=_tty(tty),
+        collect=tuple(sorted({_prefix(name) for name in checked})),
+    )
+    return Prepared(program=program, launch=launch, files=_files(files, limits), collect=checked, limits=limits)
+
+
+def terms(policy: Policy, limits: Limits, *, degraded: bool) -> LaunchRequest:
+    """A request without a program and a control group: as much as is known when a sandbox is parked."""
+    return LaunchRequest(
+        program=b"",
         wall_ns=limits.wall_ns,
         cpu_ns=limits.cpu_ns,
         idle_ns=limits.idle_ns,
         cpus=len(policy.cgroup.cpus) or os.cpu_count() or 1,
-        rlimits=_rlimits(limits, degraded=degraded, shares_user=shares_user),
         scratch_bytes=limits.scratch_bytes,
         scratch_inodes=limits.scratch_inodes,
-        joins=joins,
-        tty=_tty(tty),
-        collect=tuple(sorted({_prefix(name) for name in checked})),
+        joins=0,
+        tty=(),
+        collect=(),
         collect_bytes=limits.collect_bytes,
         collect_files=limits.collect_files,
-        oom_bytes=oom_bytes,
+        oom_bytes=0,
         pids=limits.pids if degraded else 0,
         memory_bytes=limits.memory_bytes if degraded else 0,
     )
-    return Prepared(launch=launch, files=_files(files, limits), collect=checked, limits=limits)
 
 
 def _words(argv: Sequence[Word]) -> tuple[bytes, ...]:

@@ -44,7 +44,14 @@ class Session:
     """
 
     def __init__(
-        self, feed: Feed, out: Capture, err: Capture, *, tty: tuple[int, ...], on_started: Callable[[], object] | None = None
+        self,
+        feed: Feed,
+        out: Capture,
+        err: Capture,
+        *,
+        tty: tuple[int, ...],
+        lane: socket.socket | None = None,
+        on_started: Callable[[], object] | None = None,
     ) -> None:
         self.feed = feed
         self.out = out
@@ -59,27 +66,30 @@ class Session:
         self.error: BaseException | None = None
         self.master = -1
         self._tty = tty
+        self.passed: list[tuple[int, int]] = []  # (bit of `present`, descriptor) that go to the launcher
         self._on_started = on_started
         self._streams: dict[int, Capture] = {}
         self._stdin = -1
         self._pending = memoryview(b"")
         self._feeding_source = False
-        self.child_fds: tuple[int, ...] = ()
         self._deadline: float | None = None
         self._lane_open = False
         self._wake = -1
         self._epoll = select.epoll()
         _EVERY.add(self)
         try:
-            self._open()
+            self._open(lane)
         except BaseException:
             self.close()
             raise
 
-    def _open(self) -> None:
+    def _open(self, lane: socket.socket | None) -> None:
         """Make the lane and the streams. A failure half-way leaves a session that `close` can close."""
-        ours, theirs = wire.pair()
-        self._lane, self.peer_lane = socket.socket(fileno=ours.detach()), socket.socket(fileno=theirs.detach())
+        if lane is None:
+            ours, theirs = wire.pair()
+            self.passed.append((launch.FD_LANE, theirs.detach()))
+            lane = socket.socket(fileno=ours.detach())
+        self._lane = lane
         self._epoll.register(self._lane, select.EPOLLIN)
         self._lane_open = True
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -90,10 +100,10 @@ class Session:
         if self._tty:
             return
         stdin, self._stdin = os.pipe2(os.O_CLOEXEC)
-        self.child_fds = (stdin,)
-        for capture in (self.out, self.err):
+        self.passed.append((launch.FD_STDIN, stdin))
+        for bit, capture in ((launch.FD_STDOUT, self.out), (launch.FD_STDERR, self.err)):
             reader, writer = os.pipe2(os.O_CLOEXEC)
-            self.child_fds += (writer,)
+            self.passed.append((bit, writer))
             self._watch_output(reader, capture)
         os.set_blocking(self._stdin, False)
         if self.feed.quick(self._stdin):
@@ -142,9 +152,16 @@ class Session:
     def launched(self, seconds: float) -> None:
         """The LAUNCH was sent: close the descriptors that are the launcher's now. An answer must come within `seconds`."""
         self._deadline = time.monotonic() + seconds
-        wire.close_all(self.child_fds)
-        self.child_fds = ()
-        self.peer_lane.close()
+        self._close_passed()
+
+    @property
+    def lane(self) -> socket.socket:
+        """Our end of it."""
+        return self._lane
+
+    def _close_passed(self) -> None:
+        passed, self.passed = self.passed, []
+        wire.close_all([fd for _, fd in passed])
 
     def cancel(self) -> None:
         """Ask for the end of the run; the result still comes (outcome canceled), within CANCEL_SECONDS."""
@@ -339,10 +356,10 @@ class Session:
             self._close_stream(fd)
         if self._lane_open:
             self._close_lane()
-            self.peer_lane.close()
-        wire.close_all([fd for fd in (*self.child_fds, self._wake) if fd >= 0])
-        self.child_fds = ()
-        self._wake = -1
+        self._close_passed()
+        if self._wake >= 0:
+            os.close(self._wake)
+            self._wake = -1
         if self.collected >= 0:
             os.close(self.collected)
             self.collected = -1
@@ -350,16 +367,15 @@ class Session:
 
     def forget(self) -> None:
         """In a forked child: close our copies, so that the parent's pipes and lanes end when it says so."""
-        fds = {*self._streams, self._stdin, self.collected, self._wake, *self.child_fds}
+        fds = {*self._streams, self._stdin, self.collected, self._wake}
         wire.close_all([fd for fd in fds if fd >= 0])
         self.feed.forget()
         self._streams.clear()
         self._stdin = self.collected = self.master = self._wake = -1
-        self.child_fds = ()
+        self._close_passed()
         if self._lane_open:
             self._lane_open = False
             self._lane.close()
-            self.peer_lane.close()
         self._epoll.close()
 
 

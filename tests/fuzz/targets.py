@@ -209,7 +209,7 @@ def ending(data: bytes) -> None:
 
 
 REQUEST = LaunchRequest(
-    argv=(), candidates=(), environment=(), cwd=b"/", wall_ns=0, cpu_ns=0, idle_ns=0, cpus=1, rlimits=(), scratch_bytes=0,
+    program=b"", wall_ns=0, cpu_ns=0, idle_ns=0, cpus=1, scratch_bytes=0,
     scratch_inodes=0, joins=0, tty=(), collect=(b".",), collect_bytes=1 << 16, collect_files=20, oom_bytes=0, pids=0,
     memory_bytes=0,
 )  # fmt: skip

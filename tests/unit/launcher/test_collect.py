@@ -13,15 +13,11 @@ from sandbox.runtime.session import unpack_collected
 
 def gather(work: Path, *names: str, files: int = 100, size: int = 1 << 20) -> tuple[dict[str, bytes], dict[str, str]]:
     request = LaunchRequest(
-        argv=(),
-        candidates=(),
-        environment=(),
-        cwd=b"/",
+        program=b"",
         wall_ns=0,
         cpu_ns=0,
         idle_ns=0,
         cpus=1,
-        rlimits=(),
         scratch_bytes=0,
         scratch_inodes=0,
         joins=0,
