@@ -135,8 +135,12 @@ class Run:
         """Let the program start, once the sandbox is ready and there is an order: its clocks run from here. Raises OSError."""
         if self.orders is None or not self.ordered or self.killed_by != launch.NOT_KILLED:
             return
-        self.started = self.last_progress = self.next_check = time.monotonic_ns()
-        wire.send(self.orders, (launch.LAUNCH, self.present, self.request.program), self.streams, wait=False)
+        now = time.monotonic_ns()
+        try:
+            wire.send(self.orders, (launch.LAUNCH, self.present, self.request.program), self.streams, wait=False)
+        except BrokenPipeError:  # it was killed while it was parked: its end, which comes next, says so
+            return
+        self.started = self.last_progress = self.next_check = now
         self.orders.close()
         self.orders = None
         wire.close_all(self.streams)
