@@ -105,9 +105,8 @@ class Sandbox:
             return handle.wait()
 
     def stats(self) -> dict[str, int]:
-        """Slots in all, busy, waiting calls, runs served."""
-        slots = self._engine.slots
-        return {"capacity": slots.capacity, "busy": slots.busy, "waiting": slots.waiting, "served": self._engine.served}
+        """Slots in all, busy, waiting calls, runs served; sandboxes that are parked, runs that were given one, and not."""
+        return self._engine.stats()
 
     def close(self) -> None:
         """End the launcher and every run in it."""

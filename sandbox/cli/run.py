@@ -146,7 +146,9 @@ def _execute(
     stdin = _stdin(options, stack)
     if options.tty and "TERM" in os.environ:
         environment.setdefault("TERM", os.environ["TERM"])
-    box = stack.enter_context(Sandbox(profile, limits=limits or None, allow_degraded=options.allow_degraded, max_concurrency=1))
+    box = stack.enter_context(
+        Sandbox(profile, limits=limits or None, allow_degraded=options.allow_degraded, max_concurrency=1, parked=0)
+    )
     run = stack.enter_context(
         box.start(
             going_in.argv,

@@ -33,7 +33,7 @@ def selftest(ctx: click.Context, *, profile: str, allow_degraded: bool, as_json:
     from sandbox.api import Sandbox
     from sandbox.selftest import checks
 
-    with Sandbox(profile, allow_degraded=allow_degraded) as box, _progress() as tell:
+    with Sandbox(profile, allow_degraded=allow_degraded, parked=0) as box, _progress() as tell:
         findings = checks.run_all(box, tell)
         enforced = box.run(["python3", "-c", ""]).enforced
     failed = any(finding.verdict is checks.Verdict.FAIL for finding in findings)

@@ -128,7 +128,7 @@ class Run:
         self.received = time.monotonic_ns()
         self.next_check = self.received + SETUP_NS
         self.ordered = True
-        self.present, self.streams = present & launch.STREAMS, streams
+        self.present, self.streams = present & launch.FD_STREAMS, streams
         self.go()
 
     def go(self) -> None:

@@ -39,7 +39,7 @@ FD_CPU = 1 << 5
 FD_OOM = 1 << 6
 FD_CGROUP2 = 1 << 7
 FD_PEAK = 1 << 8
-STREAMS = FD_STDIN | FD_STDOUT | FD_STDERR | FD_FILES  # those that go on to the process that becomes the payload
+FD_STREAMS = FD_STDIN | FD_STDOUT | FD_STDERR | FD_FILES  # those that go on to the process that becomes the payload
 # and after these `joins` descriptors of cgroup.procs files (v1)
 
 

@@ -24,10 +24,11 @@ from sandbox.resources.cgroups import CgroupLimits, Counters, Lease
 from sandbox.runtime import report, request
 from sandbox.runtime.capture import Capture
 from sandbox.runtime.classify import Facts, classify
+from sandbox.runtime.collected import unpack_collected
 from sandbox.runtime.failures import failure_error
 from sandbox.runtime.feed import Feed
 from sandbox.runtime.parking import Parked
-from sandbox.runtime.session import Session, unpack_collected
+from sandbox.runtime.session import Session
 
 if TYPE_CHECKING:
     from sandbox.runtime.engine import Engine

@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 
-from sandbox.model.errors import LauncherDied, RequestError, ResourceError
+from sandbox.model.errors import CgroupError, LauncherDied, RequestError, ResourceError
 from sandbox.model.plan import Plan
 from sandbox.model.policy import Policy
 from sandbox.model.result import Degraded
@@ -70,6 +70,20 @@ class Engine:
                 self._launcher = None
         launcher.close(timeout=0.5)
 
+    def stats(self) -> dict[str, int]:
+        """See `Sandbox.stats`."""
+        slots, launcher = self.slots, self._launcher
+        parking = launcher.parking if launcher is not None else None
+        return {
+            "capacity": slots.capacity,
+            "busy": slots.busy,
+            "waiting": slots.waiting,
+            "served": self.served,
+            "parked": parking.parked if parking else 0,
+            "hits": parking.hits if parking else 0,
+            "misses": parking.misses if parking else 0,
+        }
+
     def forget(self) -> None:
         """In a forked child: runs, slots and launcher are the parent's; the next run here starts a launcher of its own."""
         self._lock = threading.Lock()
@@ -85,12 +99,23 @@ class Engine:
             launcher.close()
 
     def begin(self, job: Job, asked: int) -> Active:
-        """Start one run; the caller holds a slot. `asked`: monotonic ns of the call. A dead launcher is tried once more."""
+        """Start one run; the caller holds a slot. `asked`: monotonic ns of the call.
+
+        A dead launcher is tried once more, and so is a host that is short of something, when parked sandboxes hold some of it.
+        """
         try:
-            try:
-                return Active(self, job, asked)
-            except LauncherDied:
-                return Active(self, job, asked)
+            return self._begin(job, asked)
+        except LauncherDied:
+            return self._begin(job, asked)
+        except (ResourceError, CgroupError):
+            launcher = self._launcher
+            if launcher is None or not launcher.parking.relinquish():
+                raise
+            return self._begin(job, asked)
+
+    def _begin(self, job: Job, asked: int) -> Active:
+        try:
+            return Active(self, job, asked)
         except OSError as error:
             exhausted = ResourceError.exhausted("a run cannot be prepared", error.errno)
             raise exhausted or ResourceError(f"a run cannot be prepared: {error.strerror or error}") from error

@@ -197,6 +197,14 @@ class Parking:
         parked.close()
         return False
 
+    def relinquish(self) -> bool:
+        """Give everything back, for others need it more. False when nothing was parked."""
+        with self._changed:
+            self._wanted = 0
+        had = bool(self._ready)
+        self._give_back()
+        return had
+
     def _give_back(self) -> None:
         while self._ready:
             with contextlib.suppress(IndexError):

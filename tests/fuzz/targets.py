@@ -24,7 +24,7 @@ from sandbox.policy.seccomp import simulate, tables
 from sandbox.policy.seccomp.compile import compile_policy
 from sandbox.policy.seccomp.oci import import_oci
 from sandbox.runtime.classify import Facts, classify
-from sandbox.runtime.session import unpack_collected
+from sandbox.runtime.collected import unpack_collected
 from tests.fuzz import shapes
 from tests.fuzz.taking import Bytes
 

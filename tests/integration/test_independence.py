@@ -37,6 +37,14 @@ def fresh(probe_mounts: tuple[Mount, ...], degraded: bool) -> Iterator[Sandbox]:
         yield made
 
 
+@pytest.fixture
+def bare(probe_mounts: tuple[Mount, ...], degraded: bool) -> Iterator[Sandbox]:
+    """The same, with no sandbox beside those of the test."""
+    with Sandbox("native", mounts=probe_mounts, allow_degraded=degraded, parked=0) as made:
+        made.run(TRUE)
+        yield made
+
+
 def launcher_of(box: Sandbox) -> int:
     """The launcher proper: the keeper's only child."""
     process = box._engine._launcher
@@ -82,17 +90,17 @@ def test_a_launcher_that_died_while_idle_is_replaced(fresh: Sandbox, who: str) -
     assert launcher_of(fresh) != before
 
 
-def test_events_of_a_reused_descriptor_are_forgotten(fresh: Sandbox) -> None:
+def test_events_of_a_reused_descriptor_are_forgotten(bare: Sandbox) -> None:
     """One batch of events: A has ended, B is to be launched and gets A's descriptors, A's lane is closed."""
-    launcher = launcher_of(fresh)
+    launcher = launcher_of(bare)
     for files in ({}, {"x": b"1"}):
-        a = fresh.start([INSIDE, "sleep", "60"], files={"a": b"1"})
+        a = bare.start([INSIDE, "sleep", "60"], files={"a": b"1"})
         inits = set(children(launcher))
         os.kill(launcher, signal.SIGSTOP)
         try:
             for pid in inits:
                 os.kill(pid, signal.SIGKILL)
-            b = fresh.start([INSIDE, "sleep", "60"], files=files, limits={"wall": limit(1)})
+            b = bare.start([INSIDE, "sleep", "60"], files=files, limits={"wall": limit(1)})
             closing = threading.Thread(target=a.close)
             closing.start()
             threading.Event().wait(0.1)
@@ -101,7 +109,7 @@ def test_events_of_a_reused_descriptor_are_forgotten(fresh: Sandbox) -> None:
         assert b.wait(seconds(20)).outcome is Outcome.WALL_TIME
         b.close()
         closing.join()
-    assert launcher_of(fresh) == launcher
+    assert launcher_of(bare) == launcher
 
 
 def children(pid: int) -> list[int]:
@@ -186,20 +194,20 @@ def own_groups() -> set[str]:
     return {path for path in control_groups() if f"-{os.getpid()}-" in path}
 
 
-def test_canceled_tasks_leave_nothing(fresh: Sandbox) -> None:
+def test_canceled_tasks_leave_nothing(bare: Sandbox) -> None:
     """Canceled while it starts, runs or is concluded; the loop may be at its end already."""
     twin = AsyncSandbox.__new__(AsyncSandbox)
-    twin._sandbox = fresh
+    twin._sandbox = bare
     fds, groups = len(os.listdir("/proc/self/fd")), own_groups()
     for turn in range(30):
         try:
             asyncio.run(asyncio.wait_for(twin.run(TRUE), 0.0005 * (turn % 20)))
         except TimeoutError:
             continue
-    wait_until(lambda: fresh.stats()["busy"] == 0, seconds(5), "the slots are free")
+    wait_until(lambda: bare.stats()["busy"] == 0, seconds(5), "the slots are free")
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= fds, seconds(5), "the descriptors are closed")
     wait_until(lambda: own_groups() == groups, seconds(5), "the groups are removed")
-    assert fresh.run(TRUE).ok
+    assert bare.run(TRUE).ok
 
 
 @contextmanager

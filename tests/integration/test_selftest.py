@@ -24,7 +24,7 @@ def failures(box: Sandbox) -> dict[str, str]:
 @pytest.mark.parametrize("profile", ["default", "strict", "compile"])
 def test_everything_holds(profile: str, degraded: bool) -> None:
     told: list[str] = []
-    with Sandbox(profile, allow_degraded=degraded) as box:
+    with Sandbox(profile, allow_degraded=degraded, parked=0) as box:
         findings = checks.run_all(box, told.append)
     assert [item for item in findings if item.verdict is not Verdict.PASS] == []
     assert len(findings) >= 28
@@ -44,7 +44,7 @@ WITHOUT: dict[tuple[str, ...], set[str]] = {
 @pytest.mark.parametrize("removed", WITHOUT, ids=" and ".join)
 def test_what_is_missing_is_found(removed: tuple[str, ...], degraded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/var/tmp")  # the launcher stages its root over /tmp
-    with arena.Arena(degraded=degraded) as ground, Sandbox("default", allow_degraded=degraded) as box:
+    with arena.Arena(degraded=degraded) as ground, Sandbox("default", allow_degraded=degraded, parked=0) as box:
         ground._knock_out(box, layers.closure(removed))
         assert set(failures(box)) >= WITHOUT[removed]
 

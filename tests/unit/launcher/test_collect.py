@@ -8,7 +8,7 @@ import pytest
 
 from sandbox.launcher import collect, wire
 from sandbox.model.launch import LaunchRequest
-from sandbox.runtime.session import unpack_collected
+from sandbox.runtime.collected import unpack_collected
 
 
 def gather(work: Path, *names: str, files: int = 100, size: int = 1 << 20) -> tuple[dict[str, bytes], dict[str, str]]:

@@ -1,0 +1,160 @@
+"""Parked sandboxes: used once, bounded, under the limits of the run that takes them, given back, never in the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from sandbox import Mount, Outcome, Sandbox, SandboxError
+from sandbox.runtime import parking
+from tests.support import callers, leaks
+from tests.support.clock import limit, seconds, wait_until
+from tests.support.programs import INSIDE
+from tests.support.require import require
+
+pytestmark = pytest.mark.vm
+
+TRUE = [INSIDE, "exit", "0"]
+
+
+@pytest.fixture
+def box(probe_mounts: tuple[Mount, ...], degraded: bool) -> Iterator[Sandbox]:
+    with Sandbox("native", mounts=probe_mounts, allow_degraded=degraded) as made:
+        yield made
+
+
+def warm(box: Sandbox, count: int = 1) -> None:
+    """Until `count` sandboxes are parked."""
+    with ThreadPoolExecutor(count) as pool:
+        for _ in range(2):
+            list(pool.map(lambda _: box.run([INSIDE, "sleep", "0.1"]), range(count)))
+    wait_until(lambda: box.stats()["parked"] >= count, seconds(10), f"{count} are parked: {box.stats()}")
+
+
+def launcher_of(box: Sandbox) -> int:
+    process = box._engine._launcher
+    assert process is not None
+    return next(iter(leaks.descendants(process.pid)))
+
+
+def test_nothing_is_parked_for_one_run(box: Sandbox) -> None:
+    assert box.run(TRUE).ok
+    assert not threading.Event().wait(0.05)
+    assert box.stats()["parked"] == 0
+
+
+def test_a_parked_sandbox_serves_one_run(box: Sandbox) -> None:
+    warm(box)
+    before = box.stats()["hits"]
+    for number in range(5):
+        result = box.run(TRUE, files={f"f{number}": b"x"}, collect=["."])
+        assert set(result.files) == {f"f{number}"}, "what an earlier run had is there"
+    assert box.stats()["hits"] > before
+
+
+def test_the_result_is_the_same(box: Sandbox) -> None:
+    """What a parked sandbox gives differs in nothing from one that was set up for the run."""
+    cold: Any = box.run([INSIDE, "args", "x"], stdin=b"in", env={"A": "b"}, cwd="/tmp", limits={"open_files": 100})
+    warm(box)
+    hits = box.stats()["hits"]
+    hot = box.run([INSIDE, "args", "x"], stdin=b"in", env={"A": "b"}, cwd="/tmp", limits={"open_files": 100})
+    assert box.stats()["hits"] == hits + 1
+    assert (hot.outcome, hot.exit, hot.stdout, hot.stderr, hot.enforced) == (
+        cold.outcome,
+        cold.exit,
+        cold.stdout,
+        cold.stderr,
+        cold.enforced,
+    )
+
+
+def test_tighter_limits_hold_in_a_parked_sandbox(box: Sandbox) -> None:
+    require("cgroup")
+    warm(box)
+    hits = box.stats()["hits"]
+    result = box.run([INSIDE, "alloc", "200"], limits={"memory": "32MiB"})
+    assert result.outcome is Outcome.MEMORY, result
+    assert box.stats()["hits"] == hits + 1
+    warm(box)
+    assert box.run([INSIDE, "forks", "20"], limits={"pids": 5}).usage.pids_peak <= 5
+
+
+def test_what_does_not_fit_is_set_up_anew(box: Sandbox) -> None:
+    warm(box)
+    misses = box.stats()["misses"]
+    assert box.run(TRUE, tty=(24, 80)).ok
+    assert box.run(TRUE, limits={"scratch": "1MiB"}).ok
+    assert box.stats()["misses"] == misses + 2
+    assert box.stats()["parked"] >= 1
+
+
+def test_the_number_follows_the_load_and_is_bounded(probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+    with Sandbox("native", mounts=probe_mounts, allow_degraded=degraded, parked=3, max_concurrency=6) as box:
+        warm(box, 3)
+        with ThreadPoolExecutor(6) as pool:
+            assert all(result.ok for result in pool.map(lambda _: box.run(TRUE), range(40)))
+        wait_until(lambda: box.stats()["parked"] == 3, seconds(10), str(box.stats()))
+
+
+def test_none_is_kept_when_parking_is_off(probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+    with Sandbox("native", mounts=probe_mounts, allow_degraded=degraded, parked=0) as box:
+        for _ in range(3):
+            assert box.run(TRUE).ok
+        assert (box.stats()["parked"], box.stats()["hits"]) == (0, 0)
+
+
+def test_they_are_given_back_when_idle(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    warm(box)
+    monkeypatch.setattr(parking, "IDLE_SECONDS", 0.2)
+    assert box.run(TRUE).ok
+    wait_until(lambda: box.stats()["parked"] == 0, seconds(10), "nothing is parked")
+    launcher = launcher_of(box)
+    wait_until(lambda: not leaks.descendants(launcher), seconds(5), "no process is left below the launcher")
+
+
+@pytest.mark.parametrize("who", ["KILL", "STOP"])
+def test_one_that_was_killed_while_it_was_parked_harms_one_run_at_most(box: Sandbox, who: str) -> None:
+    warm(box)
+    for pid in leaks.descendants(launcher_of(box)):
+        os.kill(pid, getattr(signal, f"SIG{who}"))
+    ends = []
+    for _ in range(4):
+        try:
+            ends.append(box.run(TRUE, limits={"wall": limit(1)}).outcome)
+        except SandboxError as error:
+            ends.append(error.blame)
+    assert ends.count(Outcome.EXITED) >= 2, ends
+    assert set(ends) <= {Outcome.EXITED, Outcome.WALL_TIME, "host", "launcher"}
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_closing_takes_everything_with_it(probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+    with Sandbox("native", mounts=probe_mounts, allow_degraded=degraded) as box:
+        warm(box, 4)
+
+
+CHILD = """
+import sandbox, threading
+with sandbox.Sandbox(**options()) as box:
+    for _ in range(3):
+        box.run([INSIDE, "exit", "0"])
+    pid = os.fork()
+    if pid == 0:
+        ok = box.run([INSIDE, "exit", "0"]).ok and box.stats()["parked"] == 0
+        os._exit(0 if ok else 1)
+    status = os.waitpid(pid, 0)[1]
+    print(json.dumps([status, box.run([INSIDE, "exit", "0"]).ok]))
+"""
+
+
+def test_a_forked_child_has_none_of_them(probe_program: Any, degraded: bool) -> None:
+    process = callers.start(CHILD, probe=str(probe_program), degraded=degraded)
+    import json
+
+    assert json.loads(callers.finish(process, seconds(60)).splitlines()[-1]) == [0, True]
