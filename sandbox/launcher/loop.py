@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Death: TypeAlias = tuple[int, int, int, int]  # of an init: see `process.wait_for`
 
 _EPERM = 1
+_ENOMEM = 12
 _ECANCELED = 125
 _COLLECT_EVERY = 512
 _NOISE_BYTES = 1 << 20
@@ -337,7 +338,7 @@ def _last_message(run: Run, death: Death) -> tuple[object, ...]:
     if run.failure is not None:
         return (launch.FAILED, *run.failure)
     if not run.started:
-        number = _ECANCELED if run.killed_by == launch.BY_CALLER else 0
+        number = {launch.BY_CALLER: _ECANCELED, launch.BY_OOM: _ENOMEM}.get(run.killed_by, 0)
         return (launch.FAILED, steps.INIT_DIED, init_status, number)
     report = run.report or (init_status, *run.init_cpu, -1, -1, 0, False)
     status, init_user, init_system, free_bytes, free_inodes, reached, left = report

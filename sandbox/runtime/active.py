@@ -5,6 +5,7 @@ The two drivers (threads, asyncio) differ only in how they wait.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import socket
 import threading
@@ -170,7 +171,9 @@ class Active:
         if session.error is None and session.failure is not None:
             if not session.canceled and not self._out_of_memory(session.failure):
                 raise failure_error(self.engine.plan, self.prepared, session.failure)
-            session.ended = _never_started(self.submitted, canceled=session.canceled)
+            session.ended = _never_started(
+                self.submitted, launch.BY_CALLER if session.canceled else self._oom_reason(session.failure)
+            )
         session.check()
         return self._result()
 
@@ -178,8 +181,14 @@ class Active:
         """The kernel killed init for want of memory before it could say that the program runs."""
         if failure[0] != steps.INIT_DIED or self.lease is None:
             return False
+        if failure[2] == errno.ENOMEM:  # version 1: the launcher was told of it first, and killed init
+            return True
         counters = self.lease.counters()
         return counters.oom_kills > 0 and counters.memory_limit_hits > 0
+
+    @staticmethod
+    def _oom_reason(failure: tuple[int, int, int]) -> int:
+        return launch.BY_OOM if failure[2] == errno.ENOMEM else launch.NOT_KILLED
 
     @property
     def over(self) -> bool:
@@ -318,12 +327,12 @@ def _usage(ended: Ended, counters: Counters | None, output_bytes: int) -> Usage:
     )
 
 
-def _never_started(submitted: int, *, canceled: bool) -> Ended:
+def _never_started(submitted: int, killed_by: int) -> Ended:
     """The report of a run that ended before init could report: canceled, or out of memory."""
     return Ended(
         init_ok=False,
         status=9,
-        killed_by=launch.BY_CALLER if canceled else launch.NOT_KILLED,
+        killed_by=killed_by,
         killed_value=0,
         received=submitted,
         started=submitted,
