@@ -333,7 +333,7 @@ def _never_started(submitted: int, killed_by: int) -> Ended:
         init_ok=False,
         status=9,
         killed_by=killed_by,
-        killed_value=0,
+        killed_value=int(killed_by == launch.BY_OOM),
         received=submitted,
         started=submitted,
         ended=time.monotonic_ns(),
