@@ -7,6 +7,7 @@ sched(7), ioprio_set(2), personality(2).
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import struct
@@ -29,6 +30,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _RUSAGE = struct.Struct("=18q")  # two timevals and 14 longs
 _RUSAGE_SELF = 0
+_ZERO = ctypes.c_ulong(0)
 _P_PIDFD = 3
 _WNOHANG = 1
 _WEXITED = 4
@@ -43,7 +45,7 @@ _UNCHANGEABLE = (9, 19)  # SIGKILL, SIGSTOP
 
 def prctl(option: int, value: int = 0, third: int = 0) -> int:
     """prctl(2) with integer arguments."""
-    return call("prctl", ctypes.c_int(option), ctypes.c_ulong(value), ctypes.c_ulong(third), ctypes.c_ulong(0), ctypes.c_ulong(0))
+    return call("prctl", ctypes.c_int(option), ctypes.c_ulong(value), ctypes.c_ulong(third), _ZERO, _ZERO)
 
 
 def drop_capabilities(keep: tuple[int, ...]) -> None:
@@ -55,11 +57,11 @@ def drop_capabilities(keep: tuple[int, ...]) -> None:
     number = 0
     while True:
         try:
-            has = prctl(PR_CAPBSET_READ, number)
-        except OSError:  # EINVAL: past the last capability of this kernel
-            break
-        if has and number not in keep:
-            prctl(PR_CAPBSET_DROP, number)
+            prctl(PR_CAPBSET_READ if number in keep else PR_CAPBSET_DROP, number)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # past the last capability of this kernel
+                break
+            raise
         number += 1
     prctl(PR_SET_SECUREBITS, SECUREBITS_LOCKED_AMBIENT if keep else SECUREBITS_LOCKED)
     bits = sum(1 << number for number in keep)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import _signal
 import errno
 import os
-import stat
 
 from sandbox.kernel import filters, mounts, namespaces, process, terminal
 from sandbox.kernel.libc import AT_FDCWD
@@ -241,13 +240,16 @@ def _others_alive() -> bool:
 
 def _mask(path: bytes) -> None:
     """Cover `path` with something empty of its kind; what this kernel does not have needs no cover."""
-    try:
-        is_directory = stat.S_ISDIR(os.stat(path).st_mode)
-    except OSError as error:
-        if error.errno in _ABSENT:
+    for cover in (_MASK_FILE, _MASK_DIRECTORY):  # ENOTDIR: not of this kind, or nothing that could be there
+        try:
+            mounts.mount(cover, path, None, mounts.MS_BIND)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return
+            if error.errno != errno.ENOTDIR:
+                raise
+        else:
             return
-        raise
-    mounts.mount(_MASK_DIRECTORY if is_directory else _MASK_FILE, path, None, mounts.MS_BIND)
 
 
 def _bind_if_there(source: bytes, target: bytes, flags: int) -> bool:
