@@ -222,8 +222,8 @@ class Run:
         request = self.request
         self.next_check = now + _AFTER_KILL_NS
         if self.answered:  # its init has said its last word, and should be gone
-            namespaces.send_signal(self.pidfd, _SIGKILL)
-        if self.answered or self.killed_by != launch.NOT_KILLED:
+            self.kill(launch.BY_CALLER)
+        if self.killed_by != launch.NOT_KILLED:
             return
         if not self.started:
             self.next_check = self.received + SETUP_NS

@@ -153,7 +153,7 @@ class Arena:
 
     def _knock_out(self, box: Sandbox, names: tuple[str, ...]) -> None:
         engine = box._engine
-        changed = Engine(engine.policy, layers.without(engine.plan, names), engine.base, engine.slots.capacity)
+        changed = Engine(engine.policy, layers.without(engine.plan, names), engine.base, engine.slots.capacity, parked=0)
         engine.close()
         box._engine = changed
         entry = layers.launcher_without(names, self.directory)

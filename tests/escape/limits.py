@@ -46,7 +46,7 @@ def _group(**changes: int) -> Caller:
     def wrap(make: Callable[..., CgroupLimits]) -> Callable[..., CgroupLimits]:
         return lambda *given: dataclasses.replace(make(*given), **changes)
 
-    return patched(active, "_group_limits", wrap)
+    return patched(active, "group_limits", wrap)
 
 
 def _facts(**changes: Any) -> Caller:

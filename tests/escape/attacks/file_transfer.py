@@ -12,6 +12,7 @@ import pytest
 
 from sandbox import RequestError
 from sandbox.cli import collected
+from sandbox.model import launch
 from sandbox.runtime import request
 from sandbox.runtime.session import Session
 from tests.escape import layers
@@ -58,7 +59,7 @@ _files = request._files
 def _handed_over(self: Any) -> None:
     """The payload's stdin is the very file that the caller gives."""
     _open_streams(self)
-    os.dup2(self.feed.source_fd, self.child_fds[0], inheritable=False)
+    os.dup2(self.feed.source_fd, dict(self.passed)[launch.FD_STDIN], inheritable=False)
 
 
 def _with_modes(files: Any, limits: Any) -> tuple[tuple[bytes, int, bytes], ...]:

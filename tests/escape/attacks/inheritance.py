@@ -69,8 +69,12 @@ def _unguarded() -> Iterator[None]:
         yield
 
 
-_EXECVE = "os.execve(path, request.argv, environment)"
+_EXECVE = "os.execve(path, program.argv, environment)"
 _FORK = "        child = os.fork()\n        if child == 0:\n"
+_INITS_DESCRIPTORS = "        process.close_all_but((*self.joins, self.status.fileno()))\n"
+CHILDS_DESCRIPTORS = (
+    "        process.close_all_but(tuple(fd for fd in (orders.fileno(), work, terminal_fd, failure) if fd >= 0))\n"
+)
 _CWD = 'if not os.getcwdb().startswith(b"/"):'
 layers.register(
     Layer(name="descriptors: caller", caller=_spawning(_leave_open)),
@@ -78,20 +82,21 @@ layers.register(
         name="descriptors: keeper",
         patches=(("launcher/keeper.py", "    process.close_all_but((control_fd, plan_fd, caller_pidfd))\n", ""),),
     ),
-    Layer(name="descriptors: init", patches=(("launcher/init.py", "        process.close_all_but(tuple(fds))\n", ""),)),
+    Layer(name="descriptors: init", patches=(("launcher/init.py", _INITS_DESCRIPTORS, ""),)),
+    Layer(name="descriptors: child", patches=(("launcher/payload.py", CHILDS_DESCRIPTORS, ""),)),
     Layer(name="descriptors: payload", patches=(("launcher/payload.py", "    process.close_all_but((failure,))\n", ""),)),
     Layer(
         name="close-on-exec",
         patches=(("launcher/init.py", _FORK, _FORK + "            os.set_inheritable(self.status.fileno(), True)\n"),),
     ),
-    Layer(name="path of the cwd", patches=(("launcher/init.py", _CWD, "if False:"),)),
+    Layer(name="path of the cwd", patches=(("launcher/payload.py", _CWD, "if False:"),)),
     Layer(name="environment: caller", caller=_spawning(lambda options: options.pop("env"))),
     Layer(
         name="environment: payload",
-        patches=(("launcher/payload.py", _EXECVE, "os.execve(path, request.argv, {**os.environb, **environment})"),),
+        patches=(("launcher/payload.py", _EXECVE, "os.execve(path, program.argv, {**os.environb, **environment})"),),
     ),
     Layer(name="guarded variables", caller=_unguarded),
-    Layer(name="umask: payload", patches=(("launcher/payload.py", "    os.umask(plan.umask)\n", ""),)),
+    Layer(name="umask: payload", patches=(("launcher/payload.py", "        os.umask(plan.umask)\n", ""),)),
     Layer(
         name="umask: launcher",
         patches=(
@@ -106,7 +111,8 @@ layers.register(
     ),
     Layer(name="every signal", patches=(("kernel/process.py", "_UNCHANGEABLE = (9, 19)", "_UNCHANGEABLE = (9, 19, 32, 33)"),)),
     Layer(
-        name="default SIGPIPE", patches=(("launcher/payload.py", "    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)\n", ""),)
+        name="default SIGPIPE",
+        patches=(("launcher/payload.py", "        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)\n", ""),),
     ),
     Layer(
         name="signal mask",
@@ -261,7 +267,7 @@ def attack(
     )
 
 
-DESCRIPTORS = tuple(f"descriptors: {who}" for who in ("caller", "keeper", "init", "payload"))
+DESCRIPTORS = tuple(f"descriptors: {who}" for who in ("caller", "keeper", "init", "child", "payload"))
 HELD = ("SEC-PR-03",)
 STATE = ("SEC-PR-04",)
 _IGNORE = _state(lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN), lambda before: signal.signal(signal.SIGUSR1, before))
@@ -326,7 +332,7 @@ LEAKS = [
         "IN01-status",
         "the socket on which init reports",
         "inherited any",
-        ("descriptors: payload", "close-on-exec"),
+        ("descriptors: child", "descriptors: payload", "close-on-exec"),
         _nothing,
         (*HELD, "SEC-RS-03"),
     ),
@@ -334,7 +340,7 @@ LEAKS = [
         "IN03-cwd",
         "a working directory by the caller's descriptor",
         "here",
-        (*DESCRIPTORS[:3], "path of the cwd"),
+        (*DESCRIPTORS[:4], "path of the cwd"),
         _leaked(_far_directory, options={"cwd": f"/proc/self/fd/{_HIGH}"}),
         (*HELD, "SEC-FS-03"),
     ),

@@ -14,6 +14,7 @@ from sandbox.model import result as results
 from sandbox.model.result import Exited
 from sandbox.policy import tighten
 from tests.escape import layers
+from tests.escape.attacks.inheritance import CHILDS_DESCRIPTORS
 from tests.escape.attacks.resource_limits import with_options
 from tests.escape.layers import Layer
 from tests.escape.limits import CPU_OF_ALL, patched
@@ -27,7 +28,7 @@ _HAND_ON = """    for fd in range(3, 64):
         if fd != failure and os.path.lexists("/proc/self/fd/%d" % fd):
             os.set_inheritable(fd, True)
 """
-_LAST = "        wire.send(self.status, (launch.ENDED, status, *process.own_cpu(), *free, reached, left_alive))\n"
+_LAST = "        wire.send(self.status, (launch.ENDED, status, *ours, *free, reached, left_alive))\n"
 _WAIT = """        while _others_alive():
             os.waitpid(-1, 0)
 """
@@ -47,7 +48,10 @@ def _bytes_as_text(text: Callable[[str], str]) -> Callable[[str], str]:
 
 
 layers.register(
-    Layer(name="no inherited descriptors", patches=(("launcher/payload.py", _CLOSE, _HAND_ON),)),
+    Layer(
+        name="no inherited descriptors",
+        patches=(("launcher/payload.py", CHILDS_DESCRIPTORS, ""), ("launcher/payload.py", _CLOSE, _HAND_ON)),
+    ),
     Layer(name="record of exec ends", patches=(("launcher/init.py", "os.pipe2(os.O_CLOEXEC)", "os.pipe2(0)"),)),
     Layer(name="init ends", patches=(("launcher/init.py", _LAST, _WAIT + _LAST),)),
     Layer(name="reports end", patches=(("launcher/loop.py", _ENOUGH, "if False:"),)),
