@@ -4,7 +4,7 @@ PYTEST_WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: setup run test test-user check format lock audit escape soak fuzz test-vm bench clean
+.PHONY: setup run test test-user check format lock audit escape soak fuzz test-vm escape-vm bench clean
 
 setup:
 	@scripts/setup
@@ -60,6 +60,10 @@ fuzz:
 # Needs root once, to build the image; qemu, no hardware virtualisation.
 test-vm: setup
 	@tests/vm/run
+
+# The attacks in the same machine: an ordinary user with control groups of version 2. About half an hour.
+escape-vm: setup
+	@tests/vm/run --escape
 
 bench: setup
 	@$(PY) benchmarks/launch.py

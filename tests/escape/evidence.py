@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,11 +135,16 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def write(summary: Summary, about: Mapping[str, Any]) -> None:
-    """Keep the figures of this kind of caller, and make the page of all that are kept."""
+def entry(summary: Summary, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of one run, as JSON."""
+    return {"about": dict(about), "counts": summary.counts(), "rows": [list(cells(row)) for row in summary.rows]}
+
+
+def keep(found: Mapping[str, Any]) -> None:
+    """Keep an entry in the place of an older one of the same kind of caller, and make the page of all that are kept."""
     kept = json.loads(DATA.read_text()) if DATA.exists() else {}
-    name = f"{about['caller']}, control groups {about['control groups']}"
-    kept[name] = {"about": dict(about), "counts": summary.counts(), "rows": [list(cells(row)) for row in summary.rows]}
+    about = found["about"]
+    kept[f"{about['caller']}, control groups {about['control groups']}"] = found
     DATA.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     PAGE.write_text(page(kept, claims()))
 
@@ -202,3 +208,7 @@ def page(kept: Mapping[str, Any], sentences: Mapping[str, str]) -> str:
         ]
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in entry["rows"]]
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":  # an entry of another machine, on stdin
+    keep(json.load(sys.stdin))

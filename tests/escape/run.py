@@ -24,7 +24,7 @@ from tests.escape.model import PROFILES, Attack, Trial
 from tests.support.require import missing
 
 
-def trials_of(attack: Attack, profiles: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def trials_of(attack: Attack, profiles: Iterable[str], *, singles: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(profile, removed layers) of everything that is tried with an attack."""
     where = [profile for profile in profiles if profile in attack.profiles]
     for profile in where:
@@ -32,14 +32,14 @@ def trials_of(attack: Attack, profiles: Iterable[str]) -> Iterator[tuple[str, tu
     if where:
         home = "default" if "default" in where else where[0]
         yield home, attack.layers
-        if len(attack.layers) > 1:
+        if len(attack.layers) > 1 and singles:
             for layer in attack.layers:
                 yield home, (layer,)
 
 
-def everything(attacks: Iterable[Attack], profiles: Iterable[str], ground: arena.Arena) -> Iterator[Trial]:
+def everything(attacks: Iterable[Attack], profiles: Iterable[str], ground: arena.Arena, *, singles: bool) -> Iterator[Trial]:
     """Every trial, grouped so that warm sandboxes are used again."""
-    wanted = [(attack, *trial) for attack in attacks for trial in trials_of(attack, profiles)]
+    wanted = [(attack, *trial) for attack in attacks for trial in trials_of(attack, profiles, singles=singles)]
     for attack, profile, removed in sorted(wanted, key=lambda item: (item[2] != (), item[2], item[1])):
         yield ground.run(attack, profile, removed)
     if shutil.which("bwrap"):
@@ -53,6 +53,8 @@ def main() -> int:
     parser.add_argument("--only", default="*", help="attacks whose id matches this pattern")
     parser.add_argument("--profile", action="append", choices=PROFILES, help="only in this profile; repeatable")
     parser.add_argument("--json", help="write all trials to this file")
+    parser.add_argument("--no-singles", action="store_true", help="leave out the trials with one layer removed (slow machines)")
+    parser.add_argument("--line", action="store_true", help="print what would be kept as the last line, as JSON after EVIDENCE")
     parser.add_argument("--evidence", action="store_true", help="write docs/security-evidence.md anew, for this kind of caller")
     options = parser.parse_args()
     attacks = [attack for attack in arena.load().values() if fnmatch.fnmatchcase(attack.id, options.only)]
@@ -60,10 +62,11 @@ def main() -> int:
     left_out = {attack.id: next(filter(None, map(missing, attack.needs))) for attack in attacks if attack not in usable}
     started = time.monotonic()
     profiles = options.profile or PROFILES
-    total = sum(len(list(trials_of(attack, profiles))) + attack.bwrap for attack in usable)
+    singles = not options.no_singles
+    total = sum(len(list(trials_of(attack, profiles, singles=singles))) + attack.bwrap for attack in usable)
     found: list[Trial] = []
     with arena.Arena(degraded=not arena.has_base()) as ground:
-        for number, trial in enumerate(everything(usable, profiles, ground), 1):
+        for number, trial in enumerate(everything(usable, profiles, ground, singles=singles), 1):
             found.append(trial)
             if sys.stderr.isatty():
                 print(f"\r\x1b[K{number}/{total} {trial.attack} in {trial.profile}", end="", file=sys.stderr, flush=True)
@@ -81,7 +84,9 @@ def main() -> int:
     summary = evidence.Summary.of(usable, found, left_out)
     evidence.show(summary, about)
     if options.evidence:
-        evidence.write(summary, about)
+        evidence.keep(evidence.entry(summary, about))
+    if options.line:
+        print("EVIDENCE", json.dumps(evidence.entry(summary, about)), flush=True)
     return 0 if summary.good else 1
 
 
