@@ -4,7 +4,7 @@ PYTEST_WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: setup run test test-user check format lock audit escape soak fuzz test-vm escape-vm bench clean
+.PHONY: setup run test test-user check format lock audit escape faults soak fuzz test-vm escape-vm bench clean
 
 setup:
 	@scripts/setup
@@ -44,6 +44,11 @@ format: setup
 escape:
 	@scripts/setup --tests
 	@scripts/escape
+
+# An error, a death and a stop at every step of a launch, as a table.
+faults:
+	@scripts/setup --tests
+	@$(PY) -m tests.faults.table
 
 # 20,000 runs of every kind from 8 callers, some of which are killed: nothing may grow.
 soak:
