@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import leaks, programs
-from tests.support.clock import SLOWNESS
+from tests.support.clock import SLOWNESS, seconds, wait_until
 from tests.support.require import missing, require, required
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,10 +81,23 @@ def probe_mounts(probe_program: Path) -> tuple[Any, ...]:
 def no_leaks() -> Iterator[None]:
     """The test leaves nothing behind: descriptors, processes, control groups, mounts, files."""
     _close_shared()
+    _settle()
     before = leaks.Traces.take()
     yield
     _close_shared()
+    _settle()
     leaks.assert_clean(before)
+
+
+def _settle() -> None:
+    """Until no other sandbox of this process is being parked or cleared away."""
+    from sandbox.runtime.engine import _EVERY
+
+    def at_rest() -> bool:
+        launchers = [engine._launcher for engine in list(_EVERY)]
+        return all(launcher is None or launcher.parking.at_rest for launcher in launchers)
+
+    wait_until(at_rest, seconds(10), "the sandboxes of other tests are at rest")
 
 
 def _close_shared() -> None:

@@ -185,12 +185,16 @@ def remove_tree(path: str) -> bool:
 
 
 def children(path: str) -> list[str]:
-    """The groups directly below; none when the group itself is gone."""
+    """The groups directly below; none when the group itself is gone, or while no descriptor is free to look."""
     try:
         with os.scandir(path) as entries:
             return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return []
+        raise failure("look into the control group", path, error) from error
 
 
 def kill_tree(path: str) -> None:

@@ -93,6 +93,7 @@ class Parking:
         self._wanted = 0
         self._last_run = 0.0
         self._closed = False
+        self._working = False
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
         self.hits = 0
@@ -102,6 +103,12 @@ class Parking:
     def parked(self) -> int:
         """How many wait."""
         return len(self._ready)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to do until the next run."""
+        with self._changed:
+            return not (self._working or self._retired or self._missing())
 
     def take(self, request: LaunchRequest, busy: int) -> Parked | None:
         """One that fits the request, or None. `busy`: runs in flight, this one included."""
@@ -155,14 +162,24 @@ class Parking:
                         break
                 if self._closed:
                     return
-                lease = self._retired.popleft() if self._retired and not self._missing() else None
-            if lease is not None:
-                _remove(lease)
-            elif self._idle():
+                late = len(self._retired) > MOST_RETIRED // 8 or not self._missing()
+                lease = self._retired.popleft() if self._retired and late else None
+                self._working = True
+            try:
+                self._work(lease)
+            except Exception:  # noqa: BLE001 - whatever the host is short of: this thread goes on, and the next run tells
                 self._wanted = 0
-                self._give_back()
-            elif self._missing() and not self._park():
-                self._wanted = 0  # until the next run; its own error says why
+            self._working = False
+
+    def _work(self, lease: Lease | None) -> None:
+        """One thing at a time: what is missing first."""
+        if lease is not None:
+            _remove(lease)
+        elif self._idle():
+            self._wanted = 0
+            self._give_back()
+        elif self._missing() and not self._park():
+            self._wanted = 0  # until the next run; its own error says why
 
     def _missing(self) -> bool:
         return len(self._ready) < self._wanted
@@ -175,7 +192,7 @@ class Parking:
         group, limits, terms = self._launcher.group, self._usual.limits, self._usual.terms
         if limits is None or terms is None:
             return False
-        parked = theirs = None
+        lease = parked = theirs = None
         try:
             lease = group.lease(limits) if group is not None else None
             ours, theirs = wire.pair()
@@ -186,6 +203,8 @@ class Parking:
         except (CgroupError, LauncherDied, ResourceError, OSError):
             if parked is not None:
                 parked.close()
+            elif lease is not None:
+                _remove(lease)
             return False
         finally:
             if theirs is not None:
@@ -215,9 +234,9 @@ class Parking:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-        self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
         self._give_back()
         while self._retired:
             _remove(self._retired.popleft())

@@ -11,20 +11,19 @@ import signal
 import socket
 import struct
 import subprocess
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox.runtime import launcher as launcher_module
 from sandbox.runtime import request
 from tests.escape import layers, pids
 from tests.escape.attacks.privileges import private
 from tests.escape.layers import Layer
 from tests.escape.model import Attack, Scene
 from tests.escape.pids import BOTH, SIGNALS
+from tests.escape.spawning import spawning
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 _X86 = os.uname().machine == "x86_64"
@@ -35,24 +34,6 @@ _HIGH = 900
 _GROUP = 424242
 OURS: dict[str, Any] = {"identity": {"hostname": "inheritance"}}  # a launcher of its own, started now
 Making = Callable[[Path], contextlib.AbstractContextManager[Scene]]
-
-
-def _spawning(change: Callable[[dict[str, Any]], None]) -> Callable[[], contextlib.AbstractContextManager[None]]:
-    """The caller starts launchers with other options of `subprocess.Popen`."""
-
-    @contextlib.contextmanager
-    def context() -> Iterator[None]:
-        before = launcher_module.subprocess
-
-        def popen(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-            change(options)
-            return before.Popen(command, **options)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(launcher_module, "subprocess", types.SimpleNamespace(**{**vars(before), "Popen": popen}))
-            yield
-
-    return context
 
 
 def _leave_open(options: dict[str, Any]) -> None:
@@ -77,7 +58,7 @@ CHILDS_DESCRIPTORS = (
 )
 _CWD = 'if not os.getcwdb().startswith(b"/"):'
 layers.register(
-    Layer(name="descriptors: caller", caller=_spawning(_leave_open)),
+    Layer(name="descriptors: caller", caller=spawning(_leave_open)),
     Layer(
         name="descriptors: keeper",
         patches=(("launcher/keeper.py", "    process.close_all_but((control_fd, plan_fd, caller_pidfd))\n", ""),),
@@ -90,7 +71,7 @@ layers.register(
         patches=(("launcher/init.py", _FORK, _FORK + "            os.set_inheritable(self.status.fileno(), True)\n"),),
     ),
     Layer(name="path of the cwd", patches=(("launcher/payload.py", _CWD, "if False:"),)),
-    Layer(name="environment: caller", caller=_spawning(lambda options: options.pop("env"))),
+    Layer(name="environment: caller", caller=spawning(lambda options: options.pop("env"))),
     Layer(
         name="environment: payload",
         patches=(("launcher/payload.py", _EXECVE, "os.execve(path, program.argv, {**os.environb, **environment})"),),
