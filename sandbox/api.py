@@ -92,7 +92,9 @@ class Sandbox:
             raise RequestError(f"parked must be from 0 to {MOST}, not {parked}")
         self.profile = _profile(profile, mounts)
         self._limits = _limits(self.profile, limits)
-        self._engine = make_engine(self.profile.policy, allow_degraded=allow_degraded, capacity=max_concurrency, parked=parked)
+        self._engine = make_engine(
+            self.profile.policy, allow_degraded=allow_degraded, capacity=max_concurrency, parked=parked, limits=self._limits
+        )
 
     def start(self, argv: Sequence[Word], **options: Unpack[RunOptions]) -> Run:
         """Launch and return at once."""

@@ -1,4 +1,4 @@
-"""Taking files out of a work directory after everything in its sandbox is dead.
+"""Taking files out of a work directory after every process of the payload is dead.
 
 The payload made every name and every file here. Only descriptors below the work directory are used (openat2: beneath,
 no links, no other mounts), only regular files with one link are taken, sizes are known before any content is read, and

@@ -119,6 +119,9 @@ class Init:
         if plan.overlay:
             at(steps.INIT_OVERLAY)
             overlay.enter(plan, self.progress)
+        for cover in (_MASK_FILE, _MASK_DIRECTORY) if plan.masks else ():
+            at(steps.INIT_MASK)
+            os.stat(cover)  # so that its absence is not taken for that of a path
         for index, path in enumerate(plan.masks):
             at(steps.INIT_MASK, index)
             _mask(path)
@@ -201,9 +204,15 @@ class Init:
             failure = said[-payload.FAILURE.size :]
             died = (steps.CHILD_DIED, 0, 0)
             self._fail(*(payload.FAILURE.unpack(failure) if len(failure) == payload.FAILURE.size else died))
-        *childs_cpu, self.file_limit = payload.READY.unpack(said)
-        self.childs_cpu = (childs_cpu[0], childs_cpu[1])
+        user, system, self.file_limit, had_files = payload.READY.unpack(said)
+        self.childs_cpu = (user, system)
         os.close(pipe)
+        if had_files:  # the program's clocks wait for this
+            wire.send(self.status, (launch.EXECUTED, *self._our_cpu()))
+
+    def _our_cpu(self) -> list[int]:
+        """User and system time of init, and of the child on its way to exec."""
+        return [own + childs for own, childs in zip(process.own_cpu(), self.childs_cpu, strict=True)]
 
     def _supervise(self, child: int) -> None:
         """Reap whatever dies; when the payload's main process does, report. Our exit ends all others."""
@@ -215,8 +224,7 @@ class Init:
         places = os.fstatvfs(self.work_fd)
         free = (places.f_bfree * places.f_frsize, places.f_ffree)
         reached = self._file_at_its_limit(status)
-        ours = [own + childs for own, childs in zip(process.own_cpu(), self.childs_cpu, strict=True)]
-        wire.send(self.status, (launch.ENDED, status, *ours, *free, reached, left_alive))
+        wire.send(self.status, (launch.ENDED, status, *self._our_cpu(), *free, reached, left_alive))
         os._exit(0)
 
     def _file_at_its_limit(self, status: int) -> int:

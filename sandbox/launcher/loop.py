@@ -46,6 +46,7 @@ class Launcher:
         self.watched: dict[int, tuple[int, Run | None]] = {}
         self.fresh: set[int] = set()  # watched since the last look: what epoll has told of these numbers was another's
         self.runs: set[Run] = set()
+        self.waiting: list[tuple[LaunchRequest, Descriptors, int, bool]] = []  # for an id that is about to be free
         self.slots = _slots(plan.ids.slots)
         self.kill_numbers = frozenset(plan.filters.kill)
         self.served = 0
@@ -139,6 +140,9 @@ class Launcher:
         self._start(request, descriptors, present, parked=kind == launch.PARK)
 
     def _start(self, request: LaunchRequest, descriptors: Descriptors, present: int, *, parked: bool) -> None:
+        if self.plan.ids.slots and not self.slots and self._slot_is_near():
+            self.waiting.append((request, descriptors, present, parked))
+            return
         lane = _socket.socket(fileno=descriptors.lane)
         if self.plan.ids.slots and not self.slots:
             self._tell(lane, (launch.FAILED, steps.REQUEST, 0, 11))  # EAGAIN: no id of its own is free
@@ -160,6 +164,15 @@ class Launcher:
             return
         self.runs.add(run)
         self._guarded(run, self._adopt, run)
+
+    def _slot_is_near(self) -> bool:
+        """Whether a sandbox is about to end and give its id back; a parked one is made to."""
+        if any(run.answered or run.killed_by == launch.BY_LANE for run in self.runs):
+            return True
+        idle = next((run for run in self.runs if not run.ordered), None)
+        if idle is not None:
+            idle.kill(launch.BY_CALLER)
+        return idle is not None
 
     def _adopt(self, run: Run) -> None:
         self._watch(run.pidfd, _PIDFD, run)  # first: whatever fails then, its end will be noticed
@@ -207,6 +220,8 @@ class Launcher:
         kind = run.on_status()
         if kind is None and run.status is not None:
             self._forget(run.status.fileno())
+        if kind == launch.EXECUTED:
+            self._started(run)
         if kind == launch.ENDED and run.alone():
             self._answer(run, (0, 0, 0, 0))
         if kind != launch.STARTED:
@@ -281,6 +296,9 @@ class Launcher:
         self.served += 1
         if self.served % _COLLECT_EVERY == 0:
             gc.collect()
+        if self.waiting:
+            request, descriptors, present, parked = self.waiting.pop(0)
+            self._start(request, descriptors, present, parked=parked)
 
     def _answer(self, run: Run, death: Death) -> None:
         """Tell the caller how it ended, once."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sandbox.model.plan import Plan
 
 FAILURE = struct.Struct("=iii")
-READY = struct.Struct("=qqq")  # user ns and system ns of the way to exec, RLIMIT_FSIZE
+READY = struct.Struct("=qqq?")  # user ns and system ns of the way to exec, RLIMIT_FSIZE, whether there were input files
 _RLIMIT_FSIZE = 1
 
 
@@ -36,7 +36,6 @@ def become(plan: Plan, orders: Socket, work: int, terminal_fd: int, failure: int
         progress.at(steps.CHILD_SESSION)
         os.setsid()
         _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-        os.umask(plan.umask)
         if terminal_fd >= 0:
             progress.at(steps.CHILD_STDIO)
             terminal.take_control(terminal_fd)
@@ -45,7 +44,7 @@ def become(plan: Plan, orders: Socket, work: int, terminal_fd: int, failure: int
         environment = dict(entry.partition(b"=")[::2] for entry in program.environment)
         _enter(program, files, work, progress)
         file_limit = _prepare(plan, program, streams, failure, progress)
-        ready = READY.pack(*process.own_cpu(), file_limit)
+        ready = READY.pack(*process.own_cpu(), file_limit, files >= 0)
         progress.at(steps.CHILD_FILTER)
         filters.load_filter(plan.filters.main)
         progress.at(steps.CHILD_EXEC)
@@ -82,7 +81,8 @@ def _enter(program: Program, files: int, work: int, progress: steps.Progress) ->
 
 
 def _prepare(plan: Plan, program: Program, streams: tuple[int, ...], failure: int, progress: steps.Progress) -> int:
-    """Streams, limits, and nothing else that is open. Returns RLIMIT_FSIZE."""
+    """Umask, streams, limits, and nothing else that is open. Returns RLIMIT_FSIZE."""
+    os.umask(plan.umask)
     progress.at(steps.CHILD_STDIO)
     for number, fd in enumerate(streams):
         os.dup2(fd, number)

@@ -132,19 +132,23 @@ class Run:
         self.go()
 
     def go(self) -> None:
-        """Let the program start, once the sandbox is ready and there is an order: its clocks run from here. Raises OSError."""
+        """Let the program start, once the sandbox is ready and there is an order. Raises OSError."""
         if self.orders is None or not self.ordered or self.killed_by != launch.NOT_KILLED:
             return
-        now = time.monotonic_ns()
         try:
             wire.send(self.orders, (launch.LAUNCH, self.present, self.request.program), self.streams, wait=False)
         except BrokenPipeError:  # it was killed while it was parked: its end, which comes next, says so
             return
-        self.started = self.last_progress = self.next_check = now
         self.orders.close()
         self.orders = None
         wire.close_all(self.streams)
         self.streams = []
+        if not self.present & launch.FD_FILES:
+            self.start_clocks()
+
+    def start_clocks(self) -> None:
+        """The program runs, or will at once: at exec where input files had to be written first."""
+        self.started = self.last_progress = self.next_check = time.monotonic_ns()
 
     def kill(self, reason: int, value: int = 0) -> None:
         """End everything in the sandbox; the first reason is the one that is reported."""
@@ -180,7 +184,10 @@ class Run:
             self._on_started(message, fds)
             return kind
         wire.close_all(fds)
-        if kind == launch.FAILED:
+        if kind == launch.EXECUTED:
+            self.init_cpu = message[1:3]
+            self.start_clocks()
+        elif kind == launch.FAILED:
             self.failure = message[1:4]
         else:
             self.report = message[1:]

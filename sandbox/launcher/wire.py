@@ -62,8 +62,11 @@ def receive(sock: Socket, *, wait: bool = True) -> tuple[tuple[Any, ...], list[i
     flags = _socket.MSG_CMSG_CLOEXEC | (0 if wait else _socket.MSG_DONTWAIT)
     try:
         data, ancillary, status, _ = sock.recvmsg(INLINE_BYTES + 64, _SPACE, flags)
-    except ConnectionResetError:
-        return None
+    except ConnectionResetError:  # said once, when the peer has closed with something of ours unread: its last word comes after
+        try:
+            data, ancillary, status, _ = sock.recvmsg(INLINE_BYTES + 64, _SPACE, flags)
+        except ConnectionResetError:
+            return None
     fds: list[int] = []
     for level, kind, payload in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:

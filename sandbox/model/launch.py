@@ -10,6 +10,8 @@ LAUNCH = 2  # to the launcher: present descriptors, request; on the lane of a pa
 PARK = 3  # to the launcher: as LAUNCH, but set the sandbox up only
 # messages from the caller on a lane
 KILL = 10
+# messages from init to the launcher only
+EXECUTED = 15
 # messages from the launcher to the caller: on the control socket
 HELLO = 20
 READY = 21
@@ -100,7 +102,8 @@ class Ended(Record):
         init_ok: init reported; False when it was killed itself (then `status` is init's own wait status).
         status: wait status of the main process, as from waitpid(2).
         killed_by: NOT_KILLED, BY_CALLER, BY_WALL…; `killed_value` what was measured then.
-        received, started, ended: request received; payload about to be executed; sandbox empty.
+        received, started, ended: request received; payload about to be executed (its input files are written); its
+            processes gone (init may live for a moment).
         init_user_ns, init_system_ns: CPU of init itself, to be subtracted from the cgroup's.
         user_ns, system_ns: CPU of every process that was waited for or sampled (stands in without a cgroup).
         max_rss_bytes: largest single process; 0 when none was clearly larger than init (stands in without a cgroup).

@@ -83,6 +83,13 @@ def require_set(directory: int, name: str, value: int) -> None:
         raise CgroupError(f"the kernel took {found!r} for {name} instead of {value}", hint="check the limits of the groups above")
 
 
+def require_below(directory: int, name: str, limit: int) -> None:
+    """Check that a figure is at most half of a limit that is to come. Raises OSError, CgroupError."""
+    found = int(read_at(directory, name))
+    if found > limit // 2:
+        raise CgroupError(f"{name} is {found} already, near the limit of {limit}")
+
+
 def keyed(text: str) -> dict[str, int]:
     """A "flat keyed" file as a mapping; lines of other forms are left out."""
     out = {}

@@ -104,7 +104,10 @@ class Lease(ABC):
 
     @abstractmethod
     def tighten(self, limits: CgroupLimits) -> None:
-        """Lower memory, processes and CPU bandwidth of a group that has processes already. Raises CgroupError."""
+        """Lower memory, processes and CPU bandwidth of a group that has processes already.
+
+        Raises CgroupError, also where more memory is in use already: the kernel would kill what is in it.
+        """
 
     @abstractmethod
     def counters(self) -> Counters:
@@ -121,12 +124,16 @@ class Lease(ABC):
 
         Raises CgroupError when it cannot be emptied in time: it stays (quarantined) until the launcher's group goes.
         """
-        fds, self._fds = self._fds, []
-        for fd in fds:
-            os.close(fd)
+        self.close_descriptors()
         paths, self.paths = self.paths, ()
         if self._owner == os.getpid():
             cgroupfs.remove_all(paths, patience=patience)
+
+    def close_descriptors(self) -> None:
+        """Close what is open of it; the group stays until `close`."""
+        fds, self._fds = self._fds, []
+        for fd in fds:
+            os.close(fd)
 
     def _keep(self, fd: int) -> int:
         self._fds.append(fd)

@@ -136,6 +136,8 @@ class Lease1(Lease):
         self.oom_bytes = cgroupfs.near_limit(size)
         require_set(self._handles["pids"], "pids.max", limits.pids)
         if limits.cpu_quota_millicpus:
+            if "cpu" not in self._handles:
+                raise CgroupError("this group was made without a CPU quota", hint="make another")
             quota, period = cgroupfs.quota(limits.cpu_quota_millicpus)
             require_set(self._handles["cpu"], "cpu.cfs_period_us", period)
             require_set(self._handles["cpu"], "cpu.cfs_quota_us", quota)
@@ -143,6 +145,7 @@ class Lease1(Lease):
     def tighten(self, limits: CgroupLimits) -> None:
         """Lower memory, processes and CPU bandwidth of a group that has processes already. Raises CgroupError."""
         try:
+            cgroupfs.require_below(self._handles["memory"], "memory.usage_in_bytes", limits.memory_bytes)
             self._limit(limits)
         except OSError as error:
             raise failure("limit the control group", self._places["memory"], error) from error

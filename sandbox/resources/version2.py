@@ -137,6 +137,7 @@ class Lease2(Lease):
     def tighten(self, limits: CgroupLimits) -> None:
         """Lower memory, processes and CPU bandwidth of a group that has processes already. Raises CgroupError."""
         try:
+            cgroupfs.require_below(self._fd, "memory.current", limits.memory_bytes)
             self._limit(limits)
         except OSError as error:
             raise failure("limit the control group", self._path, error) from error

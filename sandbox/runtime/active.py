@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox.launcher import wire
 from sandbox.model import launch, steps
 from sandbox.model.errors import CgroupError, LauncherDied, RequestError, ResourceError, ScratchError
-from sandbox.model.launch import Ended
+from sandbox.model.launch import Ended, LaunchRequest
 from sandbox.model.limits import Limits
 from sandbox.model.policy import Policy
 from sandbox.model.result import CollectedFile, Evidence, RunResult, Timings, Usage
@@ -53,6 +53,10 @@ class Job:
     on_stdout: Callback | None = None
     on_stderr: Callback | None = None
 
+    def can_be_fed_again(self) -> bool:
+        """Whether an attempt that failed has taken nothing of stdin that another would miss."""
+        return self.stdin is None or isinstance(self.stdin, bytes | bytearray | memoryview)
+
 
 class Active:
     """A run in flight. It has the slot that was taken for it, and gives it back with everything else, once."""
@@ -68,8 +72,9 @@ class Active:
         self.launcher = engine.launcher()
         self.submitted = time.monotonic_ns()
         self.prepared = self._prepare()
-        parked = self._take_parked()
+        parked = None
         try:
+            parked = self._take_parked()
             if parked is None:
                 self._take_group()
             self._launch(parked.lane if parked else None)
@@ -98,13 +103,19 @@ class Active:
         if parked is None:
             return None
         try:
-            if parked.lease is not None and self.limits != self.engine.policy.limits:
-                parked.lease.tighten(group_limits(self.engine.policy, self.limits))
-        except CgroupError:  # it uses more already: a new group says what comes of that
+            wanted = group_limits(self.engine.policy, self.limits)
+            if parked.lease is not None and wanted != self.engine.usual.limits:
+                parked.lease.tighten(wanted)
+            if parked.alive():
+                self.lease = parked.lease
+                return parked
+        except CgroupError:
+            pass  # it uses more already: a new group says what comes of that
+        except BaseException:
             parked.close()
-            return None
-        self.lease = parked.lease
-        return parked
+            raise
+        parked.close()
+        return None
 
     def _take_group(self) -> None:
         group = self.launcher.group
@@ -140,14 +151,29 @@ class Active:
                 session.passed.append((launch.FD_FILES, wire.pack_files(self.prepared.files)))
             except OSError as error:
                 raise ScratchError(f"no memory for the input files: {error.strerror}") from error
+        if not (parked and self._order()):
+            self.launcher.launch(self._wanted(), session.passed, self.lease)
+        session.launched(self.limits.wall_ns / 1e9 + ANSWER_SECONDS)
+
+    def _wanted(self) -> LaunchRequest:
         wanted = self.prepared.launch
         if self.lease is not None:
             wanted = wanted.replace(joins=len(self.lease.join_fds), oom_bytes=self.lease.oom_bytes)
-        if parked:
-            self.launcher.order(session.lane, wanted, session.passed)
+        return wanted
+
+    def _order(self) -> bool:
+        """Launch in the parked sandbox. False when it has just died: all is ready then to launch anew."""
+        try:
+            self.launcher.order(self.session.lane, self._wanted(), self.session.passed)
+        except LauncherDied:
+            if self.launcher.gone():
+                raise
         else:
-            self.launcher.launch(wanted, session.passed, self.lease)
-        session.launched(self.limits.wall_ns / 1e9 + ANSWER_SECONDS)
+            return True
+        self._release_lease()
+        self._take_group()
+        self.session.renew_lane()
+        return False
 
     def finish(self) -> RunResult:
         """The result of a session that is done. Raises what is no result. Always gives everything back."""

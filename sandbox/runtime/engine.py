@@ -8,6 +8,7 @@ import threading
 import weakref
 
 from sandbox.model.errors import CgroupError, LauncherDied, RequestError, ResourceError
+from sandbox.model.limits import Limits
 from sandbox.model.plan import Plan
 from sandbox.model.policy import Policy
 from sandbox.model.result import Degraded
@@ -28,7 +29,15 @@ class Engine:
         users: calls that hold it (kept by the registry).
     """
 
-    def __init__(self, policy: Policy, plan: Plan, base: Base | None, capacity: int, parked: int | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        plan: Plan,
+        base: Base | None,
+        capacity: int,
+        parked: int | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self.policy = policy
         self.plan = plan
         self.base = base
@@ -38,10 +47,13 @@ class Engine:
         self.enforced = report.enforced(policy, plan, base)
         self.degraded: tuple[Degraded, ...] = report.degraded(policy, base)
         self.syscalls = dict(plan.filters.names)
+        most = MOST if parked is None else parked
+        if plan.ids.slots:  # a run that has ended keeps its id until its init is dead
+            most = min(most, max(0, plan.ids.slots - 2 * capacity))
         self.usual = Usual(
-            limits=group_limits(policy, policy.limits),
-            terms=request.terms(policy, policy.limits, degraded=base is None),
-            most=MOST if parked is None else parked,
+            limits=group_limits(policy, limits or policy.limits),
+            terms=request.terms(policy, limits or policy.limits, degraded=base is None),
+            most=most,
         )
         self.served = 0
         self.users = 0
@@ -105,13 +117,14 @@ class Engine:
         """
         try:
             return self._begin(job, asked)
-        except LauncherDied:
-            return self._begin(job, asked)
-        except (ResourceError, CgroupError):
-            launcher = self._launcher
-            if launcher is None or not launcher.parking.relinquish():
+        except (LauncherDied, ResourceError, CgroupError) as error:
+            if not job.can_be_fed_again() or not (isinstance(error, LauncherDied) or self._relinquish()):
                 raise
             return self._begin(job, asked)
+
+    def _relinquish(self) -> bool:
+        launcher = self._launcher
+        return launcher is not None and launcher.parking.relinquish()
 
     def _begin(self, job: Job, asked: int) -> Active:
         try:

@@ -118,7 +118,7 @@ class LauncherProcess:
         self._introduce(launch.PARK, request, [(launch.FD_LANE, lane)], lease)
 
     def order(self, lane: socket.socket, request: LaunchRequest, passed: Descriptors) -> None:
-        """Send the LAUNCH of a parked sandbox, on its lane. Raises LauncherDied, ResourceError."""
+        """Send the LAUNCH of a parked sandbox, on its lane. Raises LauncherDied, if only that sandbox died too; ResourceError."""
         self._send(lane, launch.LAUNCH, request, passed)
 
     def _introduce(self, kind: int, request: LaunchRequest, passed: Descriptors, lease: Lease | None) -> None:
@@ -138,7 +138,7 @@ class LauncherProcess:
             raise LauncherDied(f"the launcher takes no request for {START_SECONDS:.0f} s") from error
         except OSError as error:
             if error.errno in _GONE:
-                self.alive = False
+                self.alive = self.alive and sock is not self._control
                 raise LauncherDied("the launcher is gone", hint="try again: a new one is started") from error
             raise ResourceError.exhausted("the run cannot be started", error.errno) or error from error
 

@@ -3,7 +3,7 @@
 One thread for each launcher does what nobody should wait for: it removes the control groups of ended runs, and parks
 sandboxes. A parked sandbox is a lane that waits for its LAUNCH; closing the lane gives it back. It serves one run, as
 any other. How many are kept follows the load: nothing before the second run, never more than runs were in flight at
-once lately, at most MOST, and none after IDLE_SECONDS without a run.
+once lately, at most MOST, and none some time (IDLE_SECONDS) after the last run; the thread ends then too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import select
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ MOST = 8
 IDLE_SECONDS = 10.0
 PATIENCE = 0.05  # a run is answered when only its init is left, which is about to end
 MOST_RETIRED = 64  # ended runs whose groups still wait to be removed; whoever comes then does it himself
+_URGENT = 8  # so many of them come before what is missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class Parked:
         self.lane = lane
         self.lease = lease
         self.terms = terms
+        _EVERY.add(self)
 
     def alive(self) -> bool:
         """Whether the launcher has said nothing: it would only speak of a failure."""
@@ -74,8 +77,10 @@ class Parked:
         """Give it back: its launcher ends it."""
         self.lane.close()
         if self.lease is not None:
-            with contextlib.suppress(CgroupError):  # it stays until the launcher's group goes
-                self.lease.close()
+            _remove(self.lease)
+
+
+_EVERY: weakref.WeakSet[Parked] = weakref.WeakSet()
 
 
 class Parking:
@@ -113,79 +118,86 @@ class Parking:
     def take(self, request: LaunchRequest, busy: int) -> Parked | None:
         """One that fits the request, or None. `busy`: runs in flight, this one included."""
         now = time.monotonic()
+        dead = []
+        found = None
         with self._changed:
             if self._usual.most and now - self._last_run < IDLE_SECONDS:
                 self._wanted = min(self._usual.most, max(self._wanted, busy))
             self._last_run = now
-        while not request.tty:
-            try:
+            while self._ready and found is None and self._fits(request):
                 parked = self._ready.popleft()
-            except IndexError:
-                break
-            terms = parked.terms
-            if (terms.scratch_bytes, terms.scratch_inodes) != (request.scratch_bytes, request.scratch_inodes):
-                self._ready.append(parked)
-                break
-            if parked.alive():
-                self.hits += 1
-                return parked
+                if parked.alive():
+                    found = parked
+                else:
+                    dead.append(parked)
+            self.hits += found is not None
+            self.misses += found is None
+        for parked in dead:
             parked.close()
-        self.misses += 1
-        return None
+        return found
+
+    def _fits(self, request: LaunchRequest) -> bool:
+        terms = self._ready[0].terms
+        same = (terms.scratch_bytes, terms.scratch_inodes) == (request.scratch_bytes, request.scratch_inodes)
+        return same and not request.tty
 
     def retire(self, lease: Lease | None) -> None:
         """A run has ended: its control group goes, and its place is filled, by and by."""
+        if lease is not None:
+            lease.close_descriptors()
         with self._changed:
-            if self._closed or len(self._retired) >= MOST_RETIRED:
-                late = lease
-            else:
-                late = None
+            mine = self._closed or len(self._retired) >= MOST_RETIRED or not self._begin(lease is not None)
+            if not mine:
                 if lease is not None:
                     self._retired.append(lease)
-                if lease is not None or self._wanted > len(self._ready):
-                    self._begin()
-                    self._changed.notify()
-        if late is not None:
-            late.close(patience=PATIENCE)
+                self._changed.notify()
+        if mine and lease is not None:
+            lease.close(patience=PATIENCE)
 
-    def _begin(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="sandbox-parking", daemon=True)
-            self._thread.start()
+    def _begin(self, needed: bool) -> bool:
+        """Have a thread, if there is anything to do. False when the host gives us none."""
+        if self._thread is not None or not (needed or self._missing()):
+            return True
+        thread = threading.Thread(target=_serve, args=(weakref.ref(self), self._changed), name="sandbox-parking", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._thread = thread
+        return True
 
-    def _serve(self) -> None:
-        """Process: the caller's; the thread of this object, until `close`."""
-        while True:
-            with self._changed:
-                while not self._closed and not self._retired and not self._missing():
-                    if not self._changed.wait(IDLE_SECONDS) and self._idle():
-                        break
-                if self._closed:
-                    return
-                late = len(self._retired) > MOST_RETIRED // 8 or not self._missing()
-                lease = self._retired.popleft() if self._retired and late else None
-                self._working = True
-            try:
-                self._work(lease)
-            except Exception:  # noqa: BLE001 - whatever the host is short of: this thread goes on, and the next run tells
+    def step(self) -> bool | None:
+        """Process: the caller's; its thread. One thing is done: True; there is nothing to do: False; the end: None."""
+        with self._changed:
+            idle = time.monotonic() - self._last_run >= IDLE_SECONDS
+            if idle:
                 self._wanted = 0
-            self._working = False
-
-    def _work(self, lease: Lease | None) -> None:
-        """One thing at a time: what is missing first."""
-        if lease is not None:
-            _remove(lease)
-        elif self._idle():
+            if self._closed or (idle and not self._retired and not self._ready):
+                self._thread = None
+                return None
+            if not (self._retired or self._missing() or idle):
+                return False
+            late = len(self._retired) > _URGENT or not self._missing()
+            lease = self._retired.popleft() if self._retired and late else None
+            self._working = True
+        try:
+            if lease is not None:
+                _remove(lease)
+            elif idle:
+                self._give_back()
+            elif not self._park():
+                self._wanted = 0  # until the next run; its own error says why
+        except Exception:  # noqa: BLE001 - whatever the host is short of: this thread goes on, and the next run tells
             self._wanted = 0
-            self._give_back()
-        elif self._missing() and not self._park():
-            self._wanted = 0  # until the next run; its own error says why
+        self._working = False
+        return True
+
+    def step_is_due(self) -> bool:
+        """Whether `step` has something to do, or the end has come. The caller holds the condition."""
+        return self._closed or bool(self._retired) or self._missing()
 
     def _missing(self) -> bool:
         return len(self._ready) < self._wanted
-
-    def _idle(self) -> bool:
-        return time.monotonic() - self._last_run >= IDLE_SECONDS
 
     def _park(self) -> bool:
         """Set one up. False when that cannot be done now."""
@@ -217,43 +229,69 @@ class Parking:
         return False
 
     def relinquish(self) -> bool:
-        """Give everything back, for others need it more. False when nothing was parked."""
+        """Give everything back, for others need it more. False when there was nothing."""
         with self._changed:
             self._wanted = 0
-        had = bool(self._ready)
+            had = bool(self._ready or self._retired)
         self._give_back()
+        self._remove_retired()
         return had
 
     def _give_back(self) -> None:
-        while self._ready:
-            with contextlib.suppress(IndexError):
+        with contextlib.suppress(IndexError):
+            while True:
                 self._ready.popleft().close()
 
+    def _remove_retired(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                _remove(self._retired.popleft())
+
     def close(self) -> None:
-        """Give everything back and end the thread. The launcher is ended next."""
+        """Give everything back and end the thread. The launcher is ended next. Safe to call twice, from any thread."""
         with self._changed:
             self._closed = True
+            thread = self._thread
             self._changed.notify()
-        thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         self._give_back()
-        while self._retired:
-            _remove(self._retired.popleft())
+        self._remove_retired()
 
     def forget(self) -> None:
         """In a forked child: all of it is the parent's, and the thread is not here."""
-        ready, self._ready = self._ready, deque()
-        self._retired = deque()
+        self._ready, self._retired = deque(), deque()
         self._changed = threading.Condition()
         self._thread = None
         self._wanted = 0
         self._usual = NOTHING_USUAL
         self._closed = True
-        for parked in ready:
-            os.close(parked.lane.detach())
+
+
+def _serve(reference: weakref.ref[Parking], changed: threading.Condition) -> None:
+    """Process: the caller's; the thread of a `Parking`, which it does not keep alive."""
+    while True:
+        parking = reference()
+        done = parking.step() if parking is not None else None
+        if done is None:
+            return
+        if done is False:
+            with changed:
+                if parking is not None and parking.step_is_due():
+                    continue
+                del parking
+                changed.wait(IDLE_SECONDS / 4)
 
 
 def _remove(lease: Lease) -> None:
-    with contextlib.suppress(CgroupError):  # it stays until the launcher's group goes
+    with contextlib.suppress(CgroupError, OSError):  # it stays until the launcher's group goes
         lease.close(patience=PATIENCE)
+
+
+def _after_fork() -> None:
+    for parked in list(_EVERY):
+        with contextlib.suppress(OSError):
+            parked.lane.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)

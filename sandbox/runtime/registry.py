@@ -13,6 +13,7 @@ from typing import Any
 
 from sandbox.host.facts import gather
 from sandbox.model.errors import CgroupError, UnsupportedHostError
+from sandbox.model.limits import Limits
 from sandbox.model.policy import Policy, SeccompRule
 from sandbox.policy.plan import build_plan
 from sandbox.policy.seccomp.compile import compile_policy
@@ -29,14 +30,16 @@ _base_error: Exception | None = None
 _base_known = False
 
 
-def make_engine(policy: Policy, *, allow_degraded: bool, capacity: int | None, parked: int | None = None) -> Engine:
+def make_engine(
+    policy: Policy, *, allow_degraded: bool, capacity: int | None, parked: int | None = None, limits: Limits | None = None
+) -> Engine:
     """Plan the policy for this host. Raises UnsupportedHostError where a control is missing and not given up."""
     facts = gather()
     base = _find_base(policy, allow_degraded=allow_degraded)
     if base is None:
         policy = without_uncounted_memory(policy)
     plan = build_plan(policy, facts, compile_policy(policy.seccomp, facts.arch))
-    return Engine(policy, plan, base, capacity or default_capacity(), parked)
+    return Engine(policy, plan, base, capacity or default_capacity(), parked, limits)
 
 
 def without_uncounted_memory(policy: Policy) -> Policy:

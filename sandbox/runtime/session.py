@@ -85,16 +85,19 @@ class Session:
 
     def _open(self, lane: socket.socket | None) -> None:
         """Make the lane and the streams. A failure half-way leaves a session that `close` can close."""
+        self._open_lane(lane)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._open_streams()
+
+    def _open_lane(self, lane: socket.socket | None) -> None:
         if lane is None:
             ours, theirs = wire.pair()
-            self.passed.append((launch.FD_LANE, theirs.detach()))
+            self.passed.insert(0, (launch.FD_LANE, theirs.detach()))
             lane = socket.socket(fileno=ours.detach())
         self._lane = lane
         self._epoll.register(self._lane, select.EPOLLIN)
         self._lane_open = True
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._epoll.register(self._wake, select.EPOLLIN)
-        self._open_streams()
 
     def _open_streams(self) -> None:
         if self._tty:
@@ -153,6 +156,13 @@ class Session:
         """The LAUNCH was sent: close the descriptors that are the launcher's now. An answer must come within `seconds`."""
         self._deadline = time.monotonic() + seconds
         self._close_passed()
+
+    def renew_lane(self) -> None:
+        """Another lane, for a launch that does not depend on a parked sandbox; nothing that was fed is lost."""
+        self._epoll.unregister(self._lane)
+        self._lane.close()
+        self._lane_open = False
+        self._open_lane(None)
 
     @property
     def lane(self) -> socket.socket:

@@ -77,7 +77,7 @@ layers.register(
         patches=(("launcher/payload.py", _EXECVE, "os.execve(path, program.argv, {**os.environb, **environment})"),),
     ),
     Layer(name="guarded variables", caller=_unguarded),
-    Layer(name="umask: payload", patches=(("launcher/payload.py", "        os.umask(plan.umask)\n", ""),)),
+    Layer(name="umask: payload", patches=(("launcher/payload.py", "    os.umask(plan.umask)\n", ""),)),
     Layer(
         name="umask: launcher",
         patches=(
