@@ -26,7 +26,7 @@ def one(name: str, seconds: int) -> None:
     seeds.mkdir(parents=True, exist_ok=True)
     arguments = [
         f"-max_total_time={seconds}",
-        "-timeout=30",
+        "-timeout=300",
         "-rss_limit_mb=4096",
         "-max_len=65536",
         f"-artifact_prefix={seeds}/",

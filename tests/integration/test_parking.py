@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import Mount, Outcome, Sandbox, SandboxError
+from sandbox import Mount, Outcome, Profile, Sandbox, SandboxError
 from sandbox.runtime import parking
 from tests.support import callers, leaks
 from tests.support.clock import limit, seconds, wait_until
@@ -158,3 +160,66 @@ def test_a_forked_child_has_none_of_them(probe_program: Any, degraded: bool) -> 
     import json
 
     assert json.loads(callers.finish(process, seconds(60)).splitlines()[-1]) == [0, True]
+
+
+def test_one_that_dies_when_it_is_taken_harms_nobody(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at it and the order: the run is launched anew with all of its stdin, other runs go on."""
+    warm(box)
+    alive = parking.Parked.alive
+
+    def and_dies(parked: parking.Parked) -> bool:
+        answer = alive(parked)
+        parked.lane.shutdown(socket.SHUT_RDWR)
+        return answer
+
+    with box.start([INSIDE, "sleep", "60"]) as other:
+        warm(box)
+        launcher = launcher_of(box)
+        monkeypatch.setattr(parking.Parked, "alive", and_dies)
+        result = box.run([INSIDE, "echo"], stdin=(line for line in (b"one\n", b"two\n", b"three\n")))
+        monkeypatch.undo()
+        assert result.stdout == b"one\ntwo\nthree\n"
+        assert launcher_of(box) == launcher
+        other.cancel()
+        assert other.wait().outcome is Outcome.CANCELED
+
+
+def test_a_tightening_that_a_parked_group_cannot_have_is_no_error(probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+    """Its group was made without a CPU quota; and limits of the Sandbox are those that it is parked with."""
+    profile = Profile.from_dict({"extends": "native", "limits": {"cpu_quota": 0}, "why": {"limits.cpu_quota": "a test"}})
+    with Sandbox(profile, mounts=probe_mounts, allow_degraded=degraded, limits={"scratch": "1MiB"}) as box:
+        warm(box)
+        hits = box.stats()["hits"]
+        assert box.run(TRUE).ok
+        assert box.stats()["hits"] == hits + 1
+        warm(box)
+        assert box.run(TRUE, limits={"cpu_quota": "0.5"}).ok
+
+
+def test_clocks_wait_for_input_files(box: Sandbox) -> None:
+    """What we write before the program starts is not on its account."""
+    files = {f"f{number}": bytes(20 << 20) for number in range(2)}
+    result = box.run(TRUE, files=files, limits={"cpu": limit(0.05), "wall": limit(0.5)})
+    assert result.ok, result
+    assert result.timings.run_ns < result.timings.setup_ns
+
+
+def test_few_ids_are_enough(probe_mounts: tuple[Mount, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many ids as runs at once: parked and dying sandboxes make way."""
+    require("newuidmap")
+    from sandbox.policy import idmaps
+
+    monkeypatch.setattr(idmaps, "MAX_SLOTS", 4)
+    with Sandbox("native", mounts=probe_mounts, max_concurrency=4, parked=4) as box, ThreadPoolExecutor(4) as pool:
+        assert box._engine.plan.ids.slots == 4
+        assert all(result.ok for result in pool.map(lambda _: box.run(TRUE), range(60)))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_sandbox_that_nobody_closes_is_collected(probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+    box = Sandbox("native", mounts=probe_mounts, allow_degraded=degraded)
+    warm(box)
+    launcher = launcher_of(box)
+    del box
+    gc.collect()
+    wait_until(lambda: not leaks.alive({launcher}), seconds(10), "its launcher has ended")
