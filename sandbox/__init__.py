@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sandbox.api import AsyncRun, AsyncSandbox, Chunk, Run, RunOptions, Sandbox, arun, run
+    from sandbox.api import AsyncRun, AsyncSandbox, Chunk, MapItem, Request, Run, RunOptions, Sandbox, arun, run
     from sandbox.model.errors import (
         CapacityError,
         CgroupError,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "sandbox.api": "AsyncRun AsyncSandbox Chunk Run RunOptions Sandbox arun run",
+    "sandbox.api": "AsyncRun AsyncSandbox Chunk MapItem Request Run RunOptions Sandbox arun run",
     "sandbox.model.errors": (
         "CapacityError CgroupError CommandNotFound LaunchError LauncherDied NotExecutable PolicyError ProfileError"
         " ProtocolError RequestError ResourceError SandboxError ScratchError UnsupportedHostError"
@@ -54,6 +54,7 @@ __all__ = [
     "Exited",
     "LaunchError",
     "LauncherDied",
+    "MapItem",
     "Mount",
     "NotExecutable",
     "Outcome",
@@ -61,6 +62,7 @@ __all__ = [
     "Profile",
     "ProfileError",
     "ProtocolError",
+    "Request",
     "RequestError",
     "ResourceError",
     "Run",

@@ -7,7 +7,7 @@ does wrong is in the `RunResult`; what the caller or the host does wrong is a `S
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Self, TypeAlias, TypedDict, Unpack
 
 from sandbox.model.errors import RequestError
@@ -15,11 +15,12 @@ from sandbox.model.limits import Limits
 from sandbox.model.policy import Mount
 from sandbox.model.result import RunResult
 from sandbox.policy.profile import Profile
-from sandbox.runtime import drivers
+from sandbox.runtime import drivers, mapping
 from sandbox.runtime.active import Job
 from sandbox.runtime.engine import Engine
 from sandbox.runtime.feed import Pump
 from sandbox.runtime.handles import AsyncRun, Chunk, Run
+from sandbox.runtime.mapping import AnyRequest, MapItem, Request
 from sandbox.runtime.parking import MOST
 from sandbox.runtime.registry import make_engine, shared
 from sandbox.runtime.request import FileContent, Word
@@ -27,7 +28,9 @@ from sandbox.runtime.request import FileContent, Word
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["AsyncRun", "AsyncSandbox", "Chunk", "Run", "RunOptions", "Sandbox", "arun", "run"]
+    from sandbox.runtime.slots import Turn
+
+__all__ = ["AsyncRun", "AsyncSandbox", "Chunk", "MapItem", "Request", "Run", "RunOptions", "Sandbox", "arun", "run"]
 
 AnyProfile: TypeAlias = str | Profile
 AnyLimits: TypeAlias = Mapping[str, str | int] | Limits | None
@@ -106,6 +109,26 @@ class Sandbox:
         with self.start(argv, **options) as handle:
             return handle.wait()
 
+    def map(self, requests: Iterable[AnyRequest], *, concurrency: int | None = None) -> Iterator[MapItem]:
+        """Run many, and yield what became of each as it ends, in no order; see `MapItem.index`.
+
+        Args:
+            requests: read as it is needed, in this thread: lists of words, dicts with "argv" and the options of `run`, or
+                `Request`s. At most twice `concurrency` are read ahead of what was yielded.
+            concurrency: runs at once; as many as there are slots by default and at most.
+
+        The error of one run is part of its item and ends nothing else. What the iterable itself raises is raised when what was
+        read before has its items. Closing the generator kills what runs. Callbacks come from other threads. Raises RequestError.
+        """
+        engine = self._engine
+
+        def start(request: AnyRequest, turn: Turn) -> Run:
+            argv, options = mapping.parts(request)
+            job, timeout = _job(self.profile, self._limits, argv, options)
+            return Run(drivers.start(engine, job, timeout, turn))
+
+        return mapping.serve(start, engine.slots.dismiss, requests, mapping.width(concurrency, engine.slots.capacity))
+
     def stats(self) -> dict[str, int]:
         """Slots in all, busy, waiting calls, runs served; sandboxes that are parked, runs that were given one, and not."""
         return self._engine.stats()
@@ -140,6 +163,17 @@ class AsyncSandbox:
         sandbox = self._sandbox
         async with await _start_async(sandbox._engine, sandbox.profile, sandbox._limits, argv, options, deque()) as handle:
             return await handle.wait()
+
+    def map(
+        self, requests: Iterable[AnyRequest] | AsyncIterable[AnyRequest], *, concurrency: int | None = None
+    ) -> AsyncIterator[MapItem]:
+        """As `Sandbox.map`; the iterable may be asynchronous. Who leaves the loop early uses `contextlib.aclosing`."""
+
+        async def one(request: AnyRequest) -> RunResult:
+            argv, options = mapping.parts(request)
+            return await self.run(argv, **options)
+
+        return mapping.serve_async(one, requests, mapping.width(concurrency, self._sandbox._engine.slots.capacity))
 
     def stats(self) -> dict[str, int]:
         """As `Sandbox.stats`."""

@@ -14,12 +14,13 @@ from sandbox.runtime.session import Session
 
 if TYPE_CHECKING:
     from sandbox.runtime.engine import Engine
+    from sandbox.runtime.slots import Turn
 
 
-def start(engine: Engine, job: Job, queue_timeout: float | None) -> Active:
+def start(engine: Engine, job: Job, queue_timeout: float | None, turn: Turn | None = None) -> Active:
     """Take a slot and launch, in this thread. The slot is given back when the launch fails."""
     asked = time.monotonic_ns()
-    engine.slots.acquire(queue_timeout)
+    engine.slots.acquire(queue_timeout, turn)
     try:
         return engine.begin(job, asked)
     except BaseException:

@@ -8,12 +8,24 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.model.errors import CapacityError
+from sandbox.model.errors import CapacityError, RequestError
 
 
 def default_capacity() -> int:
     """Runs at once when nothing is said: four for each CPU, at least 4, at most 32."""
     return min(32, max(4, 4 * len(os.sched_getaffinity(0))))
+
+
+class Turn(threading.Event):
+    """A place in the queue for a slot that another thread can take away (`Slots.dismiss`).
+
+    Attributes:
+        unwanted: it may not join the queue any more.
+        dismissed: it was in the queue and has left it without a slot.
+    """
+
+    unwanted = False
+    dismissed = False
 
 
 class Slots:
@@ -66,20 +78,33 @@ class Slots:
                 return
         grant()
 
-    def acquire(self, timeout: float | None) -> None:
-        """Wait for a slot in this thread. Raises CapacityError after `timeout` seconds."""
-        granted = threading.Event()
+    def acquire(self, timeout: float | None, turn: Turn | None = None) -> None:
+        """Wait for a slot in this thread. Raises CapacityError after `timeout` seconds, RequestError when it is dismissed."""
+        granted = turn or Turn()
         grant = granted.set
-        if self._take(grant):
-            return
-        try:
-            if granted.wait(timeout) or not self._leave(grant):
+        with self._lock:
+            if granted.unwanted:
+                raise self._given_up()
+            if self._take(grant):
                 return
+        try:
+            mine = granted.wait(timeout) or not self._leave(grant)
         except BaseException:  # a signal handler raised: KeyboardInterrupt, a time-out of the caller's own
-            if not self._leave(grant):
+            if not self._leave(grant) and not granted.dismissed:
                 self.release()
             raise
-        raise self._too_late(timeout)
+        if granted.dismissed:
+            raise self._given_up()
+        if not mine:
+            raise self._too_late(timeout)
+
+    def dismiss(self, turn: Turn) -> None:
+        """Let the thread that waits with this turn wait no longer. One that has its slot keeps it."""
+        with self._lock:
+            turn.unwanted = True
+            turn.dismissed = self._leave(turn.set)
+        if turn.dismissed:
+            turn.set()
 
     async def acquire_async(self, timeout: float | None) -> None:
         """Wait for a slot in an asyncio task. Raises CapacityError; a canceled task leaves the queue."""
@@ -120,6 +145,10 @@ class Slots:
             future.cancel()  # granted but not yet told: `resolve` gives it back
         else:
             future.cancel()
+
+    @staticmethod
+    def _given_up() -> RequestError:
+        return RequestError("this run was given up before it had a slot")
 
     def _too_late(self, timeout: float | None) -> CapacityError:
         return CapacityError(
