@@ -26,6 +26,7 @@ _COMMANDS = {
     "profile": ("sandbox.cli.profile", "profile"),
     "doctor": ("sandbox.cli.doctor", "doctor"),
     "selftest": ("sandbox.cli.selftest", "selftest"),
+    "bench": ("sandbox.cli.bench", "bench"),
     "completion": ("sandbox.cli.completion", "completion"),
 }
 
