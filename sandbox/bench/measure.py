@@ -32,7 +32,9 @@ def timed(call: Callable[[], object]) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def interleaved(ways: Sequence[Way], argv: Sequence[str], runs: int, tell: Callable[[float], object]) -> dict[str, list[float]]:
+def interleaved(
+    ways: Sequence[Way], argv: Sequence[str], runs: int, tell: Callable[[float], object], stdin: bytes = b""
+) -> dict[str, list[float]]:
     """Milliseconds of `runs` launches of each way, in turn; some more before are not counted."""
     times: dict[str, list[float]] = {way.name: [] for way in ways}
     for turn in range(-WARM_UP, runs):
@@ -42,7 +44,7 @@ def interleaved(ways: Sequence[Way], argv: Sequence[str], runs: int, tell: Calla
                     way.clear()
         for shift in range(len(ways)):  # nobody is always the one after the slowest
             way = ways[(turn + shift) % len(ways)]
-            took = timed(lambda way=way: way.launch(argv))  # type: ignore[misc]
+            took = timed(lambda way=way: way.launch(argv, stdin))  # type: ignore[misc]
             if turn >= 0:
                 times[way.name].append(took)
         tell((turn + WARM_UP + 1) / (runs + WARM_UP))
