@@ -177,14 +177,14 @@ def spent(where: dict[str, Any]) -> str:
         f"CPU ms a launch of `/bin/true`, from samples of the whole machine ({where['runs']} launches, load"
         f" {where['conditions']['load']}; the sampling costs some too). A sample belongs to the first line that names a function"
         " on its stack, in the order network namespace, control groups, mounts, other namespaces, filters, page faults, exec,"
-        " fork, the rest.\n"
+        " fork, the rest. Kernel workers serve the whole machine: what is later is ours alone only where nothing else runs.\n"
     )
     text = [
         "## Where the CPU time goes\n",
         about,
         table(("", *found), profile_rows(found)),
         "\n![CPU time of a launch from a parked sandbox](img/where.svg)\n",
-        "A launch in numbers:\n",
+        "A launch in numbers; page faults without I/O are those of processes that somebody waited for:\n",
         table(("", *found), count_rows(found)),
     ]
     floor = where.get("floor_ms")
@@ -213,18 +213,20 @@ def profile_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def count_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    # Without a launcher, calls of the sandbox are among those of the caller.
     rows: list[tuple[str, ...]] = [
         (f"page faults, {who}", *(number(way["page_faults"][who]) for way in found.values()))
         for who in next(iter(found.values()), {}).get("page_faults", {})
     ]
     for who in next(iter(found.values()), {}).get("system_calls", {}):
-        rows.append((f"system calls, {who}", *(number(way["system_calls"][who]["all"]) for way in found.values())))
-        most = [
-            ", ".join(f"{name} {number(count)}" for name, count in way["system_calls"][who]["most"].items())
-            for way in found.values()
-        ]
-        rows.append(("of these", *most))
+        calls = [way["system_calls"].get(who) for way in found.values()]
+        rows.append((f"system calls, {who}", *(number(item["all"]) if item else "in the above" for item in calls)))
+        rows.append(("of these", *(most(item["most"]) if item else "" for item in calls)))
     return rows
+
+
+def most(counts: dict[str, float]) -> str:
+    return ", ".join(f"{name} {number(count)}" for name, count in counts.items())
 
 
 def render(reports: dict[str, Any], where: dict[str, Any]) -> str:

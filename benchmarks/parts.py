@@ -255,9 +255,7 @@ def shell(runs: int, *, degraded: bool) -> dict:
     return pairs({"sandbox run": call([*command, "--", "/bin/true"]), "python3 -I -c pass": call(list(loads.PASS.argv))}, runs)
 
 
-WARM = (
-    f'extends = "python-warm"\n[warm]\ninterpreter = "{loads.PYTHON}"\npreload = ["numpy"]\n[why]\n"warm.preload" = "measured"\n'
-)
+WARM = 'extends = "python-warm"\n[warm]\npreload = ["numpy"]\n[why]\n"warm.preload" = "it is measured"\n'
 
 
 def warm(runs: int, place: Path, *, degraded: bool) -> dict:

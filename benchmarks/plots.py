@@ -65,10 +65,12 @@ def where(plt: Any, report: dict, place: Path) -> None:
     rows = report["ways"].get("parked", {}).get("profile_ms", {})
     figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
     for place_y, (name, value) in enumerate(reversed(rows.items())):
-        axis.barh(place_y, value, color=COLOURS["parked"] if "Python" in name else COLOURS["bubblewrap"])
+        mine = "Python" in name or "user code" in name
+        colour = COLOURS["parked"] if mine else COLOURS["subprocess"] if name == "the program itself" else COLOURS["bubblewrap"]
+        axis.barh(place_y, value, color=colour)
         axis.text(value, place_y, f" {value:.2f}", va="center", fontsize=9)
     axis.set_yticks(range(len(rows)), list(reversed(rows)))
-    axis.set_xlabel("CPU ms a launch (blue: Python, orange: kernel)")
+    axis.set_xlabel("CPU ms a launch (blue: Python, orange: kernel, grey: the program)")
     save(figure, place, "where")
     plt.close(figure)
 

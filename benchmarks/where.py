@@ -45,7 +45,10 @@ KINDS = {
         r"|_sys_(unshare|setns)|proc_(uid|gid)_map|map_write"
     ),
     "filters and Landlock": r"seccomp|landlock",
-    "page faults": r"exc_page_fault|do_user_addr_fault|el0_(da|ia)",
+    "page faults, copies of pages written after a fork": r"do_wp_page|wp_page_copy|do_cow_fault",
+    "page faults, pages of files": r"do_read_fault|filemap_map_pages|filemap_fault|do_fault_around",
+    "page faults, new pages": r"do_anonymous_page",
+    "page faults, entry and the rest": r"exc_page_fault|do_user_addr_fault|el0_(da|ia)",
     "exec": r"_sys_execve|do_execveat|load_elf",
     "fork": r"_sys_(clone|fork|vfork)|kernel_clone|copy_process|schedule_tail",
     "end of processes": r"do_exit|do_group_exit|exit_mmap|__mmput|_sys_wait|release_task|delayed_put_task|rcu_",
@@ -57,27 +60,36 @@ KINDS = {
 LATER = ("network namespace", "control groups", "mounts", "other namespaces")
 DRIVER = """
 import sys
-import sandbox
-with sandbox.Sandbox("default", parked=None if sys.argv[1] == "parked" else 0) as box:
-    for _ in range(20):
-        box.run(["/bin/true"])
-    print("ready", box._engine._launcher.pid, flush=True)
-    for line in sys.stdin:
-        for _ in range(int(line)):
-            box.run(["/bin/true"])
-        print("done", flush=True)
+from sandbox.bench.ways import Bubblewrap, Ours, plan_of
+way = box = Ours("default", ["/bin/true"], parked=sys.argv[1] == "parked")
+launcher = box.box._engine._launcher.pid
+if sys.argv[1] == "bubblewrap":
+    way, launcher = Bubblewrap(plan_of(box)), 0
+    box.close()
+for _ in range(20):
+    way.launch(["/bin/true"])
+print("ready", launcher, flush=True)
+for line in sys.stdin:
+    for _ in range(int(line)):
+        way.launch(["/bin/true"])
+    print("done", flush=True)
+way.close()
 """
 
 
 class Driver:
-    """A caller in a process of its own, with its launcher."""
+    """A caller in a process of its own.
+
+    Attributes:
+        launcher: pid of its launcher; 0 for bubblewrap, which has none.
+    """
 
     def __init__(self, kind: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", DRIVER, kind], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        _, keeper = self.process.stdout.readline().split()
-        self.launcher = int(Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()[0])
+        keeper = int(self.process.stdout.readline().split()[1])
+        self.launcher = int(Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()[0]) if keeper else 0
         time.sleep(0.5)
 
     def run(self, count: int) -> None:
@@ -85,6 +97,14 @@ class Driver:
         self.process.stdin.flush()
         if self.process.stdout.readline() != "done\n":
             raise RuntimeError("the caller that is measured has ended")
+
+    def faults(self) -> dict[str, int]:
+        """Page faults without I/O so far, of those that are waited for when they end."""
+        caller, children = faults(self.process.pid)
+        if not self.launcher:
+            return {"caller": caller, "launcher": 0, "the sandbox": children}
+        launcher, children = faults(self.launcher)
+        return {"caller": caller, "launcher": launcher, "the sandbox": children}
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -114,6 +134,8 @@ def system_calls(driver: Driver, runs: int, place: Path) -> dict:
     """Calls a launch, of the caller and of the launcher with all it starts."""
     found = {}
     for name, pid in (("caller", driver.process.pid), ("launcher and sandbox", driver.launcher)):
+        if not pid:
+            continue  # without a launcher all calls are below the caller's
         report = place / "strace"
         with beside(["strace", "-f", "-q", "-c", "-o", str(report), "-p", str(pid)]):
             driver.run(runs)
@@ -184,7 +206,7 @@ def kind_of(stack: list[str], command: str, pid: int, ours: set[int], driver: Dr
         return "Python of the caller"
     if command == "true":
         return "the program itself"
-    return "Python of the launcher" if pid == driver.launcher else "Python of init and payload"
+    return "Python of the launcher" if pid == driver.launcher else "user code of the sandbox before exec"
 
 
 def floor(runs: int, place: Path) -> dict:
@@ -201,18 +223,15 @@ def measured(runs: int, place: Path) -> dict:
     if os.getuid():
         report["missing"] = dict.fromkeys((*tools, "floor"), "only root can watch these processes")
         return report
-    for kind in ("parked", "unparked"):
+    for kind in ("parked", "unparked", "bubblewrap"):
+        if kind == "bubblewrap" and shutil.which("bwrap") is None:
+            report["missing"][kind] = "not installed"
+            continue
         driver = Driver(kind)
         try:
-            found: dict = {}
-            caller, below = faults(driver.process.pid)[0], faults(driver.launcher)
+            before = driver.faults()
             driver.run(runs)
-            after = faults(driver.launcher)
-            found["page_faults"] = {
-                "caller": round((faults(driver.process.pid)[0] - caller) / runs, 1),
-                "launcher": round((after[0] - below[0]) / runs, 1),
-                "init and payload": round((after[1] - below[1]) / runs, 1),
-            }
+            found: dict = {"page_faults": {who: round((count - before[who]) / runs, 1) for who, count in driver.faults().items()}}
             for tool, part in tools.items():
                 if shutil.which(tool) is None:
                     report["missing"][tool] = "not installed"

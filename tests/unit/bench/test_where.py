@@ -30,12 +30,13 @@ def test_heads_and_stacks_are_read():
 @pytest.mark.parametrize(
     ("stack", "command", "pid", "kind"),
     [
-        (["clear_page", "exc_page_fault"], "python", 11, "page faults"),
+        (["clear_page", "exc_page_fault"], "python", 11, "page faults, entry and the rest"),
+        (["copy_mc", "wp_page_copy", "exc_page_fault"], "python", 11, "page faults, copies of pages written after a fork"),
         (["setup_net", "copy_net_ns", "__x64_sys_clone3", "do_syscall_64"], "python", 11, "network namespace"),
         (["dup_mm", "copy_process", "__do_sys_clone", "do_syscall_64"], "python", 11, "fork"),
         (["_PyEval"], "python", 10, "Python of the caller"),
         (["_PyEval"], "python", 20, "Python of the launcher"),
-        (["_PyEval"], "python", 11, "Python of init and payload"),
+        (["_PyEval"], "python", 11, "user code of the sandbox before exec"),
         (["main"], "true", 11, "the program itself"),
         (["cleanup_net"], "kworker/u4:1", 9, "network namespace, later by kernel workers"),
         (["blk_done"], "kworker/u4:1", 9, ""),
