@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from sandbox.model.errors import CapacityError
-from sandbox.runtime.slots import Slots
+from sandbox.model.errors import CapacityError, RequestError
+from sandbox.runtime.slots import Slots, Turn
 
 
 def test_no_more_than_the_capacity_at_once() -> None:
@@ -87,3 +87,43 @@ def test_a_timeout_in_asyncio_is_a_capacity_error() -> None:
 
     asyncio.run(scenario())
     assert slots.busy == 1
+
+
+def test_who_is_dismissed_waits_no_longer_and_has_no_slot() -> None:
+    slots, turn = Slots(1), Turn()
+    slots.acquire(None)
+    errors: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            slots.acquire(None, turn)
+        except RequestError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while not slots.waiting:
+        pass
+    slots.dismiss(turn)
+    thread.join(5)
+    assert len(errors) == 1
+    assert (slots.busy, slots.waiting) == (1, 0)
+    slots.release()
+    slots.acquire(0)
+
+
+def test_who_was_dismissed_before_does_not_join_the_queue() -> None:
+    slots, turn = Slots(1), Turn()
+    slots.dismiss(turn)
+    with pytest.raises(RequestError, match="given up"):
+        slots.acquire(None, turn)
+    assert slots.busy == 0
+
+
+def test_who_has_a_slot_keeps_it() -> None:
+    slots, turn = Slots(1), Turn()
+    slots.acquire(None, turn)
+    slots.dismiss(turn)
+    assert slots.busy == 1
+    slots.release()
+    assert slots.busy == 0
