@@ -71,11 +71,11 @@ escape-vm: setup
 	@tests/vm/run --escape
 
 # Side by side with other tools, as root also as an ordinary user, then docs/performance.md: half an hour, on a quiet machine.
-# `benchmarks/launch.py` is the quick one; make bench SCALE=0.02 shows that everything works, and leaves the page alone.
+# `benchmarks/launch.py` is the quick one; make bench SCALE=0.02 shows that everything works, and leaves page and figures alone.
 SCALE ?= 1
 bench:
 	@scripts/setup --bench
-	@$(PY) -m benchmarks.all --scale $(SCALE) $(if $(filter-out 1,$(SCALE)),--no-page)
+	@$(PY) -m benchmarks.all --scale $(SCALE) $(if $(filter-out 1,$(SCALE)),--no-page --results out/bench)
 
 clean:
 	rm -rf .venv build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache sandbox.egg-info

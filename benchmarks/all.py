@@ -1,10 +1,10 @@
 """Everything, interleaved with other tools, as root and as an ordinary user; then the plots and docs/performance.md.
 
     make bench                        # all of it: some 20 minutes on two quiet CPUs
-    .venv/bin/python -m benchmarks.all --scale 0.05 --no-page   # does it work here? about two minutes
+    make bench SCALE=0.02             # does it work here? a few minutes; the figures go to out/bench, the page stays as it is
 
 As root the same is done once more as the ordinary user of the tests (scripts/as-user), and `benchmarks.where` looks where
-the CPU time goes. Figures go into benchmarks/results/{root,user,where}.json. A tool that is missing is named there.
+the CPU time goes. Figures go into {root,user,where}.json in benchmarks/results. A tool that is missing is named there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from sandbox.bench.ways import Ours
 from sandbox.model.errors import UnsupportedHostError
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 TOOLS = {
     "bubblewrap": ("bwrap", "--version"),
     "crun": ("crun", "--version"),
@@ -121,10 +120,10 @@ def measured(scale: float, commit: str) -> dict:
     return report
 
 
-def as_user(scale: float, commit: str) -> None:
+def as_user(scale: float, commit: str, results: str) -> None:
     """The same as the ordinary user of the tests."""
-    words = ["--scale", str(scale), "--commit", commit, "--no-page"]
-    environment = {**os.environ, "KEEP": "benchmarks/results/user.json"}
+    words = ["--scale", str(scale), "--commit", commit, "--results", results, "--no-page"]
+    environment = {**os.environ, "KEEP": f"{results}/user.json"}
     subprocess.run([ROOT / "scripts" / "as-user", "--module", "benchmarks.all", *words], env=environment, check=True)
 
 
@@ -138,18 +137,19 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of all counts (1.0)")
     parser.add_argument("--commit", default="", help="what is measured, where there is no git")
     parser.add_argument("--no-user", action="store_true", help="as root: not also as an ordinary user, and not where time goes")
+    parser.add_argument("--results", default="benchmarks/results", help="directory below the repository (benchmarks/results)")
     parser.add_argument("--no-page", action="store_true", help="leave plots and docs/performance.md as they are")
     options = parser.parse_args()
     commit = options.commit or commit_of()
     report = measured(options.scale, commit)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{'user' if os.getuid() else 'root'}.json").write_text(json.dumps(report, indent=1) + "\n")
+    results = ROOT / options.results
+    results.mkdir(parents=True, exist_ok=True)
+    (results / f"{'user' if os.getuid() else 'root'}.json").write_text(json.dumps(report, indent=1) + "\n")
     if os.getuid() == 0 and not options.no_user:
-        as_user(options.scale, commit)
+        as_user(options.scale, commit, options.results)
         tell("where the time goes")
-        subprocess.run(
-            [sys.executable, "-m", "benchmarks.where", "--runs", str(max(20, int(300 * options.scale)))], check=True, cwd=ROOT
-        )
+        words = ["--runs", str(max(20, int(300 * options.scale))), "--json", str(results / "where.json")]
+        subprocess.run([sys.executable, "-m", "benchmarks.where", *words], check=True, cwd=ROOT)
     if not options.no_page:
         from benchmarks import page
 
