@@ -68,6 +68,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option("-v", "--report/--no-report", "report", help="Report on stderr how it ended, what it used, what was enforced.")
 @_option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors and the warning of weaker controls.")
 @_option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead (docs/result.md).")
+@_option("--plan-cache/--no-plan-cache", default=True, show_default=True, help="Keep the compiled plan (docs/cli.md).")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARG]...")
 def run(command: tuple[str, ...], **given: Any) -> int:
     """Run COMMAND in a sandbox and pass its output, input and exit code through."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 
-from sandbox.cli import errors, live
+from sandbox.cli import errors, live, planned
 from sandbox.model.data import dataclass
 from sandbox.model.errors import RequestError
+from sandbox.runtime import drivers
+from sandbox.runtime.active import Job
+from sandbox.runtime.handles import Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from sandbox.cli.collected import Destination
     from sandbox.cli.inputs import Inputs
     from sandbox.model.result import RunResult
-    from sandbox.policy.profile import Profile
+    from sandbox.policy.plancache import Entry
+    from sandbox.runtime.keeper import Keeper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +43,31 @@ class Options:
     report: bool
     quiet: bool
     as_json: bool
+    plan_cache: bool = True
 
 
-def run(options: Options, command: tuple[str, ...]) -> int:
-    """Run the command with a policy that is read and planned now. Returns the exit code."""
-    return serve(options, command, lambda: _planned(options))
+@dataclass(slots=True)
+class Cached:
+    """A plan from the cache with a keeper that was started with it, None where one must be started in a way of its own."""
+
+    entry: Entry
+    keeper: Keeper | None
+
+
+def run(options: Options, command: tuple[str, ...], cached: Cached | None = None) -> int:
+    """Run it. Returns the exit code."""
+    with contextlib.ExitStack() as stack:
+        if cached is not None and cached.keeper is not None:
+            stack.callback(cached.keeper.discard)
+        _check(options)
+        out = None
+        if options.out is not None:
+            from sandbox.cli.collected import Destination
+
+            out = stack.enter_context(contextlib.closing(Destination(options.out)))
+        output = live.Output()
+        result, inputs, ended_by = _execute(options, command, stack, output, cached)
+        return _conclude(options, result, inputs, out, output, ended_by)
 
 
 def _check(options: Options) -> None:
@@ -58,41 +82,34 @@ def _check(options: Options) -> None:
 
 
 def _execute(
-    options: Options, command: tuple[str, ...], stack: contextlib.ExitStack, output: live.Output
+    options: Options, command: tuple[str, ...], stack: contextlib.ExitStack, output: live.Output, cached: Cached | None
 ) -> tuple[RunResult, Inputs, int]:
     """Run it. Returns the result, what went in, and the signal that asked for the end (0 for none)."""
-    from sandbox.api import Sandbox
     from sandbox.cli import inputs, values
-    from sandbox.policy.profile import Profile
 
     limits = values.pairs(options.limits, "--limit", "NAME=VALUE")
     overrides = values.pairs(options.overrides, "--set", "KEY=VALUE")
     environment = values.environment(options.env)
-    mounts = [values.mount(item) for item in options.mounts]
-    profile = Profile.load(options.profile)
-    profile = profile.tightened(overrides) if overrides else profile
-    profile = profile.with_mounts(mounts) if mounts else profile
-    going_in = inputs.gather(command, profile.policy, cwd=options.cwd, explicit=options.files, copy=options.copy)
+    planning: planned.Planning = planned.cached(options, cached) if cached else planned.fresh(options, limits, overrides)
+    going_in = inputs.gather(command, planning.policy, cwd=options.cwd, explicit=options.files, copy=options.copy)
     _announce(options, going_in)
     stdin = _stdin(options, stack)
     if options.tty and "TERM" in os.environ:
         environment.setdefault("TERM", os.environ["TERM"])
-    box = stack.enter_context(
-        Sandbox(profile, limits=limits or None, allow_degraded=options.allow_degraded, max_concurrency=1, parked=0)
+    engine = stack.enter_context(contextlib.closing(planning.engine()))
+    job = Job(
+        argv=going_in.argv,
+        stdin=stdin,
+        files=going_in.files,
+        collect=options.collect,
+        env=environment,
+        cwd=options.cwd,
+        limits=planning.limits,
+        on_stdout=None if options.as_json else output.writer(1),
+        on_stderr=None if options.as_json else output.writer(2),
+        tty=live.terminal_size() if options.tty else None,
     )
-    run = stack.enter_context(
-        box.start(
-            going_in.argv,
-            stdin=stdin,
-            files=going_in.files,
-            collect=options.collect,
-            env=environment,
-            cwd=options.cwd,
-            on_stdout=None if options.as_json else output.writer(1),
-            on_stderr=None if options.as_json else output.writer(2),
-            tty=live.terminal_size() if options.tty else None,
-        )
-    )
+    run = stack.enter_context(Run(drivers.start(engine, job, None)))
     raw = stack.enter_context(live.RawTerminal(0)) if options.tty else None
     restore = raw.restore if raw else _nothing
     try:
@@ -100,6 +117,7 @@ def _execute(
             result = run.wait()
     finally:
         restore()
+    planning.keep()
     return result, going_in, signals.ended_by
 
 

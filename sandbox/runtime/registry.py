@@ -22,8 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from sandbox.model.plan import Plan
-    from sandbox.runtime.keeper import Keeper
 
 MAX_WARM = 8
 
