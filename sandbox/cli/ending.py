@@ -26,10 +26,12 @@ def guarded(action: Callable[[], int], *, as_json: bool) -> int:
         return _bug(error, as_json=as_json)
 
 
-def finish(code: int) -> None:
-    """Leave with this code. Never returns."""
+def finish(code: int, *, at_once: bool = False) -> None:
+    """Leave with this code, `at_once` without taking the interpreter apart: the kernel does that faster. Never returns."""
     if not _stdout_works():
         _forget_stdout()
+    if at_once:
+        os._exit(code)
     sys.exit(code)
 
 

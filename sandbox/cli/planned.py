@@ -78,8 +78,8 @@ class _Cached(Planning):
     def engine(self) -> Engine:
         entry, keeper = self._cached.entry, self._cached.keeper
         base = registry.base_for(self.policy, allow_degraded=self._options.allow_degraded)
-        if (base is None) != entry.degraded or not entry.confirmed():
-            self._instead = fresh(self._options)
+        if (base is None) != entry.degraded:
+            self._instead = _fresh(self._options)
             engine = self._instead.engine()
             self.limits = self._instead.limits
             return engine
@@ -94,23 +94,23 @@ class _Cached(Planning):
             self._instead.keep()
 
 
-def fresh(options: Options, limits: Mapping[str, str] | None = None, overrides: Mapping[str, str] | None = None) -> _Fresh:
-    """Read the profile now. Raises SandboxError."""
+def planning(options: Options, cached: Cached | None) -> Planning:
+    """What the cache has, if it holds; else what the profile says now. Raises SandboxError."""
+    if cached is not None and cached.entry.confirmed():
+        try:
+            return _Cached(options, cached)
+        except (ValueError, TypeError, LookupError):
+            pass  # an entry of another form
+    return _fresh(options)
+
+
+def _fresh(options: Options) -> _Fresh:
     from sandbox.cli import values
 
-    if limits is None or overrides is None:
-        limits = values.pairs(options.limits, "--limit", "NAME=VALUE")
-        overrides = values.pairs(options.overrides, "--set", "KEY=VALUE")
-    return _Fresh(options, limits, overrides)
-
-
-def cached(options: Options, found: Cached) -> Planning:
-    """What the cache has, as long as the host's control groups and Landlock are what it was made for."""
-    return _Cached(options, found)
+    limits = values.pairs(options.limits, "--limit", "NAME=VALUE")
+    return _Fresh(options, limits, values.pairs(options.overrides, "--set", "KEY=VALUE"))
 
 
 def lookup(options: Options) -> Lookup:
     """What names the plan of these options."""
-    return Lookup(
-        options.profile, options.overrides, options.limits, options.mounts, allow_degraded=options.allow_degraded
-    )
+    return Lookup(options.profile, options.overrides, options.limits, options.mounts, allow_degraded=options.allow_degraded)

@@ -87,10 +87,10 @@ def _execute(
     """Run it. Returns the result, what went in, and the signal that asked for the end (0 for none)."""
     from sandbox.cli import inputs, values
 
-    limits = values.pairs(options.limits, "--limit", "NAME=VALUE")
-    overrides = values.pairs(options.overrides, "--set", "KEY=VALUE")
+    values.pairs(options.limits, "--limit", "NAME=VALUE")  # mistakes first, in the order of the options
+    values.pairs(options.overrides, "--set", "KEY=VALUE")
     environment = values.environment(options.env)
-    planning: planned.Planning = planned.cached(options, cached) if cached else planned.fresh(options, limits, overrides)
+    planning = planned.planning(options, cached)
     going_in = inputs.gather(command, planning.policy, cwd=options.cwd, explicit=options.files, copy=options.copy)
     _announce(options, going_in)
     stdin = _stdin(options, stack)

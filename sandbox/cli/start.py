@@ -16,7 +16,7 @@ def main() -> None:
             if code is not None:
                 from sandbox.cli import ending
 
-                ending.finish(code)
+                ending.finish(code, at_once=True)
         from sandbox.cli.main import main as command
 
         command()

@@ -56,8 +56,6 @@ class Layout:
     legacy: tuple[Hierarchy, ...]
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """One way to get groups of version 2.

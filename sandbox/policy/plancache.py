@@ -1,15 +1,14 @@
 """Compiled plans on disk, so that a short command compiles nothing (docs/decisions/0013-plan-cache.md).
 
-An entry is used only when everything that its plan was made of is still the same: what can be asked cheaply is part of its
-key, the rest is noted in the entry as *witnesses* and looked at again on load. Whatever is odd is a miss, never an error.
+An entry is opened by the words of a command line, which is quick, so that its launcher can be started; it is used only after
+`confirmed`: everything that its plan was made of is still the same. That is a *state* (host, caller, this installation), and
+*witnesses*: files and mount sources with what they were. Whatever is odd is a miss, never an error.
 Nothing is imported here that a hit does not need.
 """
 
 from __future__ import annotations
 
 import os
-import pwd
-import resource
 import stat
 import sys
 import time
@@ -43,23 +42,21 @@ _SAME, _CONTENT, _FILE, _MOUNT = range(4)  # kinds of witnesses
 
 
 class Entry:
-    """A plan that holds on this host now.
+    """A plan that was good once. Nothing may be run with it before `confirmed` has said that it still is.
 
     Attributes:
         plan: the encoded plan.
-        policy: what a run needs of the policy; without system call rules and origins.
-        limits: those that the command line asked for, None for the policy's.
         degraded: it was made for runs without control groups.
     """
 
     def __init__(self, body: tuple[Any, ...]) -> None:
-        self.plan: bytes = body[0]
-        self.degraded: bool = body[1]
-        self._landlock: int = body[2]
-        self._policy, self._limits = body[3], body[4]
+        self.plan: bytes
+        self.degraded: bool
+        self._state, self._witnesses, self._landlock, self._policy, self._limits, self.degraded, self.plan = body
 
     @property
     def policy(self) -> Policy:
+        """What a run needs of the policy: without system call rules and origins."""
         from sandbox.policy import plandata
 
         found: Policy = plandata.restore(self._policy)
@@ -67,16 +64,21 @@ class Entry:
 
     @property
     def limits(self) -> Limits | None:
+        """Those that the command line asked for, None for the policy's."""
         from sandbox.policy import plandata
 
         found: Limits | None = plandata.restore(self._limits)
         return found
 
     def confirmed(self) -> bool:
-        """Whether what could not be asked before the launcher was started holds too. Call it before the first run."""
+        """Whether everything that it was made of is still the same."""
         from sandbox.kernel.filters import landlock_abi
 
-        return landlock_abi() == self._landlock
+        try:
+            same = self._state == _state() and all(_look(kind, path) == seen for kind, path, seen in self._witnesses)
+        except (OSError, ValueError, TypeError):
+            return False
+        return same and landlock_abi() == self._landlock
 
 
 class Lookup:
@@ -85,39 +87,38 @@ class Lookup:
     def __init__(
         self, profile: str, overrides: Iterable[str], limits: Iterable[str], mounts: Iterable[str], *, allow_degraded: bool
     ) -> None:
-        self.profile = profile
+        self._profile = profile
         wanted = (profile, tuple(overrides), tuple(limits), tuple(mounts), allow_degraded)
         by_path = "/" in profile or profile.endswith(".toml") or bool(wanted[3])
-        self.key = b""
+        self._key = b""
         if os.environ.get(OFF) or (os.getuid(), os.getgid()) != (os.geteuid(), os.getegid()):
-            return
-        try:
-            self.key = codec.encode((FORMAT, *wanted, os.getcwd() if by_path else "", _host(), _package()))
-        except (OSError, UnicodeError, KeyError, codec.CodecError):
             return  # no cache
+        try:
+            self._key = codec.encode((FORMAT, *wanted, os.getcwd() if by_path else "", os.getuid(), sys.executable, _PACKAGE))
+        except (OSError, UnicodeError, codec.CodecError):
+            return
 
     @property
-    def _name(self) -> str:
-        return sha256(self.key).hexdigest()
+    def name(self) -> str:
+        """The file name of the entry."""
+        return sha256(self._key).hexdigest()
 
     def load(self) -> Entry | None:
-        """The entry, if there is one and all of it still holds."""
-        if not self.key:
+        """The entry, if there is one that only we can have written."""
+        if not self._key:
             return None
         try:
             place = _open_directory()
             try:
-                data = _read(place, self._name)
+                data = _read(place, self.name)
             finally:
                 os.close(place)
             if sha256(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
                 return None
-            kind, key, witnesses, block, *body = codec.decode(data[_DIGEST_BYTES:])
-            if kind != FORMAT or key != self.key or not all(_look(kind, path) == seen for kind, path, seen in witnesses):
+            key, block, *body, plan = codec.decode(data[_DIGEST_BYTES:])
+            if key != self._key:
                 return None
-            if block:
-                body[0] = _with_block(body[0], *block)
-            return Entry(tuple(body))
+            return Entry((*body, _with_block(plan, *block) if block else plan))
         except (OSError, ValueError, TypeError, IndexError):
             return None
 
@@ -125,24 +126,33 @@ class Lookup:
         """Keep a plan that was made for this lookup from the profile `files`. Does nothing where that cannot be done safely."""
         from sandbox.policy import plandata
 
-        if not self.key or policy.rootfs.kind != "selected":  # a root directory's entries are too many to be watched
+        if not self._key or policy.rootfs.kind != "selected":  # a root directory's entries are too many to be watched
             return
         try:
-            witnesses = tuple((kind, path, _look(kind, path)) for kind, path in plandata.watched(self.profile, policy, files))
+            witnesses = tuple((kind, path, _look(kind, path)) for kind, path in plandata.watched(self._profile, policy, files))
             paths = [os.fsdecode(path) for _, path, _ in witnesses]
             if _changed_lately([*paths, *_package_files()]) or not plandata.agrees(plan, witnesses):
                 return
-            block = plandata.block_of(plan)
-            abi = plan.landlock.abi
-            kept = (plan.encode(), degraded, abi, plandata.of_policy(policy), plandata.plain(limits))
-            body = codec.encode((FORMAT, self.key, witnesses, block, *kept))
+            body = codec.encode(
+                (
+                    self._key,
+                    plandata.block_of(plan),
+                    _state(),
+                    witnesses,
+                    plan.landlock.abi,
+                    plandata.of_policy(policy),
+                    plandata.plain(limits),
+                    degraded,
+                    plan.encode(),
+                )
+            )
             place = _open_directory(make=True)
             try:
-                _write(place, self._name, sha256(body).digest() + body)
-                _prune(place, self._name)
+                _write(place, self.name, sha256(body).digest() + body)
+                _prune(place, self.name)
             finally:
                 os.close(place)
-        except (OSError, UnicodeError, codec.CodecError):
+        except (OSError, ValueError):
             return
 
 
@@ -164,25 +174,23 @@ def shipped_profiles() -> str:
     return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(_PACKAGE), "profiles")
 
 
-def _host() -> tuple[Any, ...]:
-    """The facts of host and caller that are cheap to ask."""
+def _state() -> bytes:
+    """Digest of what else a plan depends on: this installation, the kernel, the caller and what it may use."""
+    import pwd
+    import resource
+
     limits = tuple(resource.getrlimit(number) for number in range(resource.RLIMIT_RTPRIO + 1))
-    kernel = tuple(os.uname())
     spaces = tuple(os.readlink(f"/proc/self/ns/{name}") for name in ("user", "mnt", "cgroup"))
     environment = tuple(os.environ.get(name) for name in _ENVIRONMENT)
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         user = ""
-    who = (os.getuid(), os.getgid(), user, search_directories())
-    boot = (_text("/proc/sys/kernel/random/boot_id"), _text("/sys/devices/system/cpu/online"))
-    return (sys.executable, sys.version, kernel, boot, spaces, who, limits, environment)
-
-
-def _package() -> bytes:
-    """What changes when this installation does: version, and identity, size and times of every file of it."""
-    parts = [sandbox.__version__, *(f"{path} {_signature(found)}" for path, found in _package_files().items())]
-    return sha256("\n".join(sorted(parts)).encode("utf-8", "surrogateescape")).digest()
+    who = (os.getuid(), os.getgid(), user, search_directories(), directory())
+    boot = (tuple(os.uname()), _text("/proc/sys/kernel/random/boot_id"), _text("/sys/devices/system/cpu/online"))
+    files = sorted(f"{path} {_signature(found)}" for path, found in _package_files().items())
+    everything = repr((sandbox.__version__, sys.version, boot, spaces, who, limits, environment, files))
+    return sha256(everything.encode("utf-8", "surrogateescape")).digest()
 
 
 def _package_files() -> dict[str, os.stat_result]:

@@ -65,7 +65,9 @@ def watched(profile: str, given: policy.Policy, files: Sequence[str]) -> tuple[t
     """(kind, path) of all that the plan depends on and that is not part of the key."""
     found = list(plancache.always())
     found += [(plancache._CONTENT, os.fsencode(file)) for file in files]
-    names = dict.fromkeys([f"{os.path.basename(profile)}.toml", *(os.path.basename(file) for file in files if file.endswith(".toml"))])
+    names = dict.fromkeys(
+        [f"{os.path.basename(profile)}.toml", *(os.path.basename(file) for file in files if file.endswith(".toml"))]
+    )
     found += [(plancache._FILE, os.fsencode(f"{place}/{name}")) for place in plancache.search_directories() for name in names]
     sources = [mount.source for mount in given.mounts]
     for inner in given.mounts:

@@ -121,9 +121,7 @@ class LauncherProcess:
             else:
                 self._send(self._control, kind, request, [*passed, *_of_lease(lease)], lease.join_fds)
 
-    def _send(
-        self, sock: Socket, kind: int, request: LaunchRequest, passed: Descriptors, joins: tuple[int, ...] = ()
-    ) -> None:
+    def _send(self, sock: Socket, kind: int, request: LaunchRequest, passed: Descriptors, joins: tuple[int, ...] = ()) -> None:
         present = sum(bit for bit, _ in passed)
         try:
             wire.send(sock, (kind, present, request.as_tuple()), [*(fd for _, fd in passed), *joins])
