@@ -88,7 +88,7 @@ def run(words: list[str]) -> int | None:
     from sandbox.runtime.keeper import Keeper
 
     try:
-        keeper = Keeper(entry.plan)
+        keeper = Keeper(entry.plan, quickly=True)
     except OSError:
         return None  # the full command says what is missing
     from sandbox.cli import ending, live, running

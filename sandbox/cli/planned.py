@@ -2,69 +2,77 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from contextlib import closing
+
+from sandbox.model.plan import Plan
 from sandbox.policy.plancache import Lookup
-from sandbox.runtime import registry
+from sandbox.runtime import drivers, registry
+from sandbox.runtime.active import Job
 from sandbox.runtime.engine import Engine
+from sandbox.runtime.handles import Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
+    from contextlib import ExitStack
+    from typing import Any
 
+    from sandbox.api import Sandbox
     from sandbox.cli.running import Cached, Options
-    from sandbox.model.limits import Limits
     from sandbox.model.policy import Policy
 
 
-class Planning:
+class Planning(ABC):
     """A policy, and the engine that is made of it when everything else of the command is known to be right.
 
     Attributes:
         policy: what holds; from the cache without rules and origins.
-        limits: those of this run, None for the policy's.
     """
 
     policy: Policy
-    limits: Limits | None
 
-    def engine(self) -> Engine:
-        """An engine for one run at a time. Raises SandboxError."""
-        raise NotImplementedError
+    @abstractmethod
+    def start(self, stack: ExitStack, argv: Sequence[str], **options: Any) -> Run:
+        """Start a run, with the options of `Sandbox.start`; the launcher ends with the stack. Raises SandboxError."""
 
+    @abstractmethod
     def keep(self) -> None:
         """The plan has served a run: the next command like this one may find it in the cache."""
 
 
 class _Fresh(Planning):
-    def __init__(self, options: Options, limits: Mapping[str, str], overrides: Mapping[str, str]) -> None:
+    def __init__(self, options: Options) -> None:
         from sandbox.cli import values
         from sandbox.policy.profile import Profile
 
         self._options = options
-        self._lookup = lookup(options) if options.plan_cache else None
+        self._lookup = lookup(options)
+        self._limits = values.pairs(options.limits, "--limit", "NAME=VALUE")
+        overrides = values.pairs(options.overrides, "--set", "KEY=VALUE")
         mounts = [values.mount(item) for item in options.mounts]
         profile = Profile.load(options.profile)
         profile = profile.tightened(overrides) if overrides else profile
         self._profile = profile.with_mounts(mounts) if mounts else profile
-        self._wanted = limits
         self.policy = self._profile.policy
-        self.limits = None
-        self._engine: Engine | None = None
+        self._box: Sandbox | None = None
 
-    def engine(self) -> Engine:
-        if self._wanted:
-            self.limits = self._profile.tightened_limits(self._wanted)
+    def start(self, stack: ExitStack, argv: Sequence[str], **options: Any) -> Run:
+        from sandbox.api import Sandbox
+
         allow = self._options.allow_degraded
-        self._engine = registry.make_engine(self.policy, allow_degraded=allow, capacity=1, parked=0)
-        return self._engine
+        box = Sandbox(self._profile, limits=self._limits or None, allow_degraded=allow, max_concurrency=1, parked=0)
+        self._box = stack.enter_context(box)
+        return self._box.start(argv, **options)
 
     def keep(self) -> None:
-        if self._lookup is None or self._engine is None:
+        if self._box is None or not self._options.plan_cache or not self._lookup.enabled:
             return
-        from sandbox.policy import profile
+        from sandbox.policy.profile import files_of
 
-        files = profile.files_of(self._options.profile)
-        engine = self._engine
-        self._lookup.store(self.policy, self.limits, engine.plan, degraded=engine.base is None, files=files)
+        box, files = self._box, files_of(self._options.profile)
+        degraded = box._engine.base is None
+        self._lookup.store(self.policy, box._limits, box._engine.plan, degraded=degraded, files=files)
 
 
 class _Cached(Planning):
@@ -72,22 +80,20 @@ class _Cached(Planning):
         self._options = options
         self._cached = cached
         self.policy = cached.entry.policy
-        self.limits = cached.entry.limits
+        self._limits = cached.entry.limits
         self._instead: _Fresh | None = None
 
-    def engine(self) -> Engine:
+    def start(self, stack: ExitStack, argv: Sequence[str], **options: Any) -> Run:
         entry, keeper = self._cached.entry, self._cached.keeper
         base = registry.base_for(self.policy, allow_degraded=self._options.allow_degraded)
         if (base is None) != entry.degraded:
-            self._instead = _fresh(self._options)
-            engine = self._instead.engine()
-            self.limits = self._instead.limits
-            return engine
-        from sandbox.model.plan import Plan
-
-        if keeper is not None and base is not None and base.command_prefix != keeper.prefix:
+            self._instead = _Fresh(self._options)
+            return self._instead.start(stack, argv, **options)
+        if base is not None and base.command_prefix != keeper.prefix:  # a scope for each launcher
+            keeper.discard()
             keeper = None
-        return Engine(self.policy, Plan.decode(entry.plan), base, 1, 0, keeper)
+        engine = stack.enter_context(closing(Engine(self.policy, Plan.decode(entry.plan), base, 1, 0, keeper)))
+        return Run(drivers.start(engine, Job(argv=argv, limits=self._limits, **options), None))
 
     def keep(self) -> None:
         if self._instead is not None:
@@ -101,14 +107,7 @@ def planning(options: Options, cached: Cached | None) -> Planning:
             return _Cached(options, cached)
         except (ValueError, TypeError, LookupError):
             pass  # an entry of another form
-    return _fresh(options)
-
-
-def _fresh(options: Options) -> _Fresh:
-    from sandbox.cli import values
-
-    limits = values.pairs(options.limits, "--limit", "NAME=VALUE")
-    return _Fresh(options, limits, values.pairs(options.overrides, "--set", "KEY=VALUE"))
+    return _Fresh(options)
 
 
 def lookup(options: Options) -> Lookup:

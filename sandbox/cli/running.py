@@ -8,9 +8,6 @@ import os
 from sandbox.cli import errors, live, planned
 from sandbox.model.data import dataclass
 from sandbox.model.errors import RequestError
-from sandbox.runtime import drivers
-from sandbox.runtime.active import Job
-from sandbox.runtime.handles import Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,16 +45,16 @@ class Options:
 
 @dataclass(slots=True)
 class Cached:
-    """A plan from the cache with a keeper that was started with it, None where one must be started in a way of its own."""
+    """A plan from the cache, and a keeper that was started with it."""
 
     entry: Entry
-    keeper: Keeper | None
+    keeper: Keeper
 
 
 def run(options: Options, command: tuple[str, ...], cached: Cached | None = None) -> int:
     """Run it. Returns the exit code."""
     with contextlib.ExitStack() as stack:
-        if cached is not None and cached.keeper is not None:
+        if cached is not None:
             stack.callback(cached.keeper.discard)
         _check(options)
         out = None
@@ -96,20 +93,20 @@ def _execute(
     stdin = _stdin(options, stack)
     if options.tty and "TERM" in os.environ:
         environment.setdefault("TERM", os.environ["TERM"])
-    engine = stack.enter_context(contextlib.closing(planning.engine()))
-    job = Job(
-        argv=going_in.argv,
-        stdin=stdin,
-        files=going_in.files,
-        collect=options.collect,
-        env=environment,
-        cwd=options.cwd,
-        limits=planning.limits,
-        on_stdout=None if options.as_json else output.writer(1),
-        on_stderr=None if options.as_json else output.writer(2),
-        tty=live.terminal_size() if options.tty else None,
+    run = stack.enter_context(
+        planning.start(
+            stack,
+            going_in.argv,
+            stdin=stdin,
+            files=going_in.files,
+            collect=options.collect,
+            env=environment,
+            cwd=options.cwd,
+            on_stdout=None if options.as_json else output.writer(1),
+            on_stderr=None if options.as_json else output.writer(2),
+            tty=live.terminal_size() if options.tty else None,
+        )
     )
-    run = stack.enter_context(Run(drivers.start(engine, job, None)))
     raw = stack.enter_context(live.RawTerminal(0)) if options.tty else None
     restore = raw.restore if raw else _nothing
     try:

@@ -62,7 +62,7 @@ else:
                 kw_only = True
                 continue
             given = space.pop(name, _MISSING)
-            specs[name] = given if isinstance(given, _Field) else _Field(given, None, True)  # noqa: FBT003
+            specs[name] = given if isinstance(given, _Field) else _Field(given, None, True)
             keyword.add(name) if kw_only else positional.append(name)
         space["__annotations__"] = {name: kind for name, kind in space.get("__annotations__", {}).items() if name in specs}
         space.update(

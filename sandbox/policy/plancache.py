@@ -99,6 +99,11 @@ class Lookup:
             return
 
     @property
+    def enabled(self) -> bool:
+        """Whether this command may use the cache."""
+        return bool(self._key)
+
+    @property
     def name(self) -> str:
         """The file name of the entry."""
         return sha256(self._key).hexdigest()

@@ -70,10 +70,12 @@ def watched(profile: str, given: policy.Policy, files: Sequence[str]) -> tuple[t
     )
     found += [(plancache._FILE, os.fsencode(f"{place}/{name}")) for place in plancache.search_directories() for name in names]
     sources = [mount.source for mount in given.mounts]
-    for inner in given.mounts:
-        for outer in given.mounts:
-            if inner is not outer and within(inner.target, outer.target):
-                sources.append(outer.source + inner.target[len(outer.target) :])
+    sources += [
+        outer.source + inner.target[len(outer.target) :]
+        for inner in given.mounts
+        for outer in given.mounts
+        if inner is not outer and within(inner.target, outer.target)
+    ]
     found += [(plancache._MOUNT, os.fsencode(path)) for path in dict.fromkeys(sources)]
     found += [(plancache._SAME, os.fsencode(path)) for path in _libraries()]
     return tuple(found)

@@ -12,6 +12,7 @@ from sandbox.launcher import wire
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
+    from typing import Any
 
 _MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "launcher", "__main__.py")
 _PASSED_ENVIRONMENT = ("LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
@@ -25,8 +26,8 @@ class Keeper:
         prefix: the words before its command.
     """
 
-    def __init__(self, plan_bytes: bytes, prefix: tuple[str, ...] = ()) -> None:
-        """Start it. Raises OSError."""
+    def __init__(self, plan_bytes: bytes, prefix: tuple[str, ...] = (), *, quickly: bool = False) -> None:
+        """Start it; `quickly`: without loading what a command of ours has no use for. Raises OSError."""
         self.prefix = prefix
         self.control: Socket
         self.control, theirs = wire.pair()
@@ -35,7 +36,7 @@ class Keeper:
             passed.append(wire.memory_file(b"plan", (plan_bytes,)))
             passed.append(os.pidfd_open(os.getpid()))
             passed = [_above_standard(fd) for fd in passed]
-            self.pid = _spawn(passed, prefix)
+            self.pid = (_spawn_quickly if quickly else _spawn)(passed, prefix)
             self._pidfd = os.pidfd_open(self.pid)
         except BaseException:
             self.control.close()
@@ -45,16 +46,16 @@ class Keeper:
 
     def wait(self, seconds: float) -> bool:
         """Wait for its end. False when it goes on."""
+        import contextlib  # not needed to start one
+
         if self._pidfd < 0:
             return True
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         if not poll.poll(max(0, int(seconds * 1000))):
             return False
-        try:
+        with contextlib.suppress(ChildProcessError):  # the calling program reaps every child, or ignores SIGCHLD
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        except ChildProcessError:  # the calling program reaps every child, or ignores SIGCHLD
-            pass
         self.forget()
         return True
 
@@ -76,13 +77,32 @@ class Keeper:
             self._pidfd = -1
 
 
-def _spawn(fds: list[int], prefix: tuple[str, ...]) -> int:
-    """What is inherited besides `fds` is closed by the keeper itself, before it makes a launcher."""
+def _command(fds: list[int], prefix: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment."""
     flags = ["-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
-    command = [*prefix, sys.executable, *flags, _MAIN, *(str(fd) for fd in fds)]
+    environment = {name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ}
+    return [*prefix, sys.executable, *flags, _MAIN, *(str(fd) for fd in fds)], environment
+
+
+def _spawn(fds: list[int], prefix: tuple[str, ...]) -> int:
+    command, environment = _command(fds, prefix)
+    return _popen(command, pass_fds=fds, start_new_session=True, cwd="/", env=environment)
+
+
+def _popen(command: list[str], **options: Any) -> int:
+    import subprocess
+
+    null = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, **options)
+    process.returncode = 0  # it is waited for by its pidfd
+    return process.pid
+
+
+def _spawn_quickly(fds: list[int], prefix: tuple[str, ...]) -> int:
+    """Without `subprocess`, for a process that is a command of ours: what it was given by a shell is closed by the keeper."""
+    command, environment = _command(fds, prefix)
     streams = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1, 2)]
     kept = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds]
-    environment = {name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ}
     return os.posix_spawn(command[0], command, environment, file_actions=[*streams, *kept], setsid=True)
 
 
