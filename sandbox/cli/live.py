@@ -151,7 +151,7 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
-            _signal.signal(number, handler)  # type: ignore[arg-type]
+            _signal.signal(number, handler)
         _signal.set_wakeup_fd(-1)
         os.write(self._write, bytes([_STOP]))
         self._thread.join()

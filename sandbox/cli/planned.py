@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sandbox.api import Sandbox
     from sandbox.cli.running import Cached, Options
     from sandbox.model.policy import Policy
+    from sandbox.runtime.keeper import Keeper
 
 
 class Planning(ABC):
@@ -84,12 +85,13 @@ class _Cached(Planning):
         self._instead: _Fresh | None = None
 
     def start(self, stack: ExitStack, argv: Sequence[str], **options: Any) -> Run:
-        entry, keeper = self._cached.entry, self._cached.keeper
+        entry = self._cached.entry
+        keeper: Keeper | None = self._cached.keeper
         base = registry.base_for(self.policy, allow_degraded=self._options.allow_degraded)
         if (base is None) != entry.degraded:
             self._instead = _Fresh(self._options)
             return self._instead.start(stack, argv, **options)
-        if base is not None and base.command_prefix != keeper.prefix:  # a scope for each launcher
+        if base is not None and keeper is not None and base.command_prefix != keeper.prefix:  # a scope for each launcher
             keeper.discard()
             keeper = None
         engine = stack.enter_context(closing(Engine(self.policy, Plan.decode(entry.plan), base, 1, 0, keeper)))

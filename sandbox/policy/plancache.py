@@ -106,7 +106,7 @@ class Lookup:
     @property
     def name(self) -> str:
         """The file name of the entry."""
-        return sha256(self._key).hexdigest()
+        return str(sha256(self._key).hexdigest())
 
     def load(self) -> Entry | None:
         """The entry, if there is one that only we can have written."""
@@ -195,7 +195,7 @@ def _state() -> bytes:
     boot = (tuple(os.uname()), _text("/proc/sys/kernel/random/boot_id"), _text("/sys/devices/system/cpu/online"))
     files = sorted(f"{path} {_signature(found)}" for path, found in _package_files().items())
     everything = repr((sandbox.__version__, sys.version, boot, spaces, who, limits, environment, files))
-    return sha256(everything.encode("utf-8", "surrogateescape")).digest()
+    return bytes(sha256(everything.encode("utf-8", "surrogateescape")).digest())
 
 
 def _package_files() -> dict[str, os.stat_result]:

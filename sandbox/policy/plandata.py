@@ -37,7 +37,7 @@ def of_policy(given: policy.Policy) -> Any:
     """As `plain`, without what only a planner needs."""
     import dataclasses
 
-    return plain(dataclasses.replace(given, seccomp=dataclasses.replace(given.seccomp, rules=()), origins=None, exceptions=()))
+    return plain(dataclasses.replace(given, seccomp=dataclasses.replace(given.seccomp, rules=()), origins={}, exceptions=()))
 
 
 def plain(value: Any) -> Any:
@@ -45,6 +45,8 @@ def plain(value: Any) -> Any:
     kind = type(value).__name__
     if kind in _CLASSES:
         return (kind, *(plain(getattr(value, name)) for name in type(value).__slots__))
+    if isinstance(value, dict):
+        return ("dict", *(plain(item) for item in value.items()))
     if isinstance(value, tuple):
         return ("", *(plain(item) for item in value))
     return value
@@ -55,8 +57,8 @@ def restore(value: Any) -> Any:
     if not isinstance(value, tuple):
         return value
     items = [restore(item) for item in value[1:]]
-    if not value[0]:
-        return tuple(items)
+    if value[0] in ("", "dict"):
+        return dict(items) if value[0] else tuple(items)
     made = _CLASSES[value[0]]
     return made(**dict(zip(made.__slots__, items, strict=True)))
 
