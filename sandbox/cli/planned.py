@@ -94,7 +94,7 @@ class _Cached(Planning):
         if base is not None and keeper is not None and base.command_prefix != keeper.prefix:  # a scope for each launcher
             keeper.discard()
             keeper = None
-        engine = stack.enter_context(closing(Engine(self.policy, Plan.decode(entry.plan), base, 1, 0, keeper)))
+        engine = stack.enter_context(closing(Engine(self.policy, Plan.decode(entry.plan), base, 1, 0, started=keeper)))
         return Run(drivers.start(engine, Job(argv=argv, limits=self._limits, **options), None))
 
     def keep(self) -> None:

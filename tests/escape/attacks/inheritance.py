@@ -17,10 +17,6 @@ from typing import Any
 
 import pytest
 
-<<<<<<< HEAD
-=======
-from sandbox.runtime import keeper as keeper_module
->>>>>>> 2d8a834 (Tests of the plan cache)
 from sandbox.runtime import request
 from tests.escape import layers, pids
 from tests.escape.attacks.privileges import private
@@ -40,27 +36,6 @@ OURS: dict[str, Any] = {"identity": {"hostname": "inheritance"}}  # a launcher o
 Making = Callable[[Path], contextlib.AbstractContextManager[Scene]]
 
 
-<<<<<<< HEAD
-=======
-def _spawning(change: Callable[[dict[str, Any]], None]) -> Callable[[], contextlib.AbstractContextManager[None]]:
-    """The caller starts launchers with other options of `subprocess.Popen`."""
-
-    @contextlib.contextmanager
-    def context() -> Iterator[None]:
-        before = keeper_module._popen
-
-        def popen(command: list[str], **options: Any) -> int:
-            change(options)
-            return before(command, **options)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(keeper_module, "_popen", popen)
-            yield
-
-    return context
-
-
->>>>>>> 2d8a834 (Tests of the plan cache)
 def _leave_open(options: dict[str, Any]) -> None:
     for fd in options.pop("pass_fds"):
         os.set_inheritable(fd, True)
