@@ -146,9 +146,8 @@ def test_a_mount_source_that_is_no_more_what_it_was_is_a_miss(cli: Caching, tmp_
 def test_other_facts_of_the_host_or_caller_are_a_miss(cli: Caching) -> None:
     cli.fill("--", "true")
     before = cli.entries()[0].read_bytes()
-    code = (
-        "import resource, os, sys; resource.setrlimit(resource.RLIMIT_SIGPENDING, (300, 300)); os.execv(sys.executable, sys.argv)"
-    )
+    limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_SIGPENDING, (300, 300))"
+    code = f"{limit}; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     command = [sys.executable, "-c", code, *cli.words("run", "--", "cat", "/proc/self/limits")[1:]]
     done = subprocess.run(command, env=cli.environment, cwd=cli.directory, capture_output=True, check=True)
     assert re.search(rb"pending signals +300 +300", done.stdout)
