@@ -6,6 +6,7 @@ included, is left to the full command. The launcher is started first, everything
 
 from __future__ import annotations
 
+import gc
 import os
 
 TYPE_CHECKING = False
@@ -76,6 +77,7 @@ def run(words: list[str]) -> int | None:
     parsed = options(words)
     if parsed is None or not _streams_are_open():
         return None
+    gc.disable()  # what is loaded next stays
     from sandbox.policy.plancache import Lookup
 
     given, command = parsed
@@ -84,15 +86,18 @@ def run(words: list[str]) -> int | None:
     )
     entry = lookup.load()
     if entry is None:
+        gc.enable()
         return None
     from sandbox.runtime.keeper import Keeper
 
     try:
         keeper = Keeper(entry.plan, quickly=True)
     except OSError:
+        gc.enable()
         return None  # the full command says what is missing
     from sandbox.cli import ending, live, running
 
+    gc.enable()
     live.occupy_standard_streams()
     found = running.Cached(entry, keeper)
     return ending.guarded(lambda: running.run(running.Options(**given), command, found), as_json=given["as_json"])

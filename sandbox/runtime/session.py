@@ -11,6 +11,7 @@ import os
 import select
 import time
 import weakref
+from _socket import socket as Socket
 from collections.abc import Callable
 
 from sandbox.kernel import terminal
@@ -20,10 +21,6 @@ from sandbox.model.errors import LauncherDied, ResourceError
 from sandbox.model.launch import Ended
 from sandbox.runtime.capture import Capture
 from sandbox.runtime.feed import Feed, write_quietly
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from _socket import socket as Socket
 
 DRAIN_SECONDS = 0.2
 DRAIN_BYTES = 16 << 20
