@@ -58,7 +58,7 @@ else:
         space = {name: value for name, value in cls.__dict__.items() if name not in ("__dict__", "__weakref__")}
         specs, positional, keyword = {}, [], set()
         for name, kind in space.get("__annotations__", {}).items():
-            if kind == "KW_ONLY":
+            if kind.rpartition(".")[2] == "KW_ONLY":
                 kw_only = True
                 continue
             given = space.pop(name, _MISSING)

@@ -33,9 +33,7 @@ def test_fields_defaults_and_equality():
     assert Point(1) != (1, 2)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: Point(), lambda: Point(1, 2, []), lambda: Point(1, x=1), lambda: Point(1, z=1), lambda: Open(1)]
-)
+@pytest.mark.parametrize("make", [Point, lambda: Point(1, 2, []), lambda: Point(1, x=1), lambda: Point(1, z=1), lambda: Open(1)])
 def test_wrong_arguments_are_refused(make):
     with pytest.raises(TypeError):
         make()
