@@ -18,6 +18,9 @@ _MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _PASSED_ENVIRONMENT = ("LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
 
 
+_LOST: list[int] = []  # pidfds of keepers that were collected as garbage
+
+
 class Keeper:
     """A keeper process and our end of its control socket, before and after the handshake.
 
@@ -28,6 +31,7 @@ class Keeper:
 
     def __init__(self, plan_bytes: bytes, prefix: tuple[str, ...] = (), *, quickly: bool = False) -> None:
         """Start it; `quickly`: without loading what a command of ours has no use for. Raises OSError."""
+        _reap_lost()
         self.prefix = prefix
         self.control: Socket
         self.control, theirs = wire.pair()
@@ -43,6 +47,10 @@ class Keeper:
             raise
         finally:
             wire.close_all(passed)
+
+    def __del__(self) -> None:
+        if getattr(self, "_pidfd", -1) >= 0:  # nobody has closed it; its end is noticed when the next one is started
+            _LOST.append(self._pidfd)
 
     def wait(self, seconds: float) -> bool:
         """Wait for its end. False when it goes on."""
@@ -75,6 +83,19 @@ class Keeper:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+
+def _reap_lost() -> None:
+    for _ in range(len(_LOST)):
+        pidfd = _LOST.pop(0)
+        try:
+            ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG) is not None
+        except OSError:
+            ended = True  # no child of ours, or not any more
+        if ended:
+            os.close(pidfd)
+        else:
+            _LOST.append(pidfd)
 
 
 def _command(fds: list[int], prefix: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
