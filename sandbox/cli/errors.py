@@ -5,14 +5,15 @@ The numbers are those of container tools (docker-run(1), "Exit Status"), so that
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
-from typing import Any
 
 from sandbox.cli.text import emit, one_line
 from sandbox.model.errors import CommandNotFound, NotExecutable, SandboxError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 OWN_ERROR = 125
 NOT_EXECUTABLE = 126
@@ -68,6 +69,8 @@ def show(error: BaseException, *, as_json: bool) -> int:
 
 def in_our_words(message: str) -> str:
     """The names of options in place of those of arguments of the library."""
+    import re
+
     for argument, option in _OPTIONS.items():
         message = re.sub(rf"(?<![\w-]){argument}(?!\w)", option, message)
     return message
@@ -75,6 +78,8 @@ def in_our_words(message: str) -> str:
 
 def say_json(value: Any) -> None:
     """One JSON value on stdout: indented for a person, one line for a program. ASCII only, so nothing reaches a terminal raw."""
+    import json
+
     emit(json.dumps(value, indent=2 if sys.stdout.isatty() else None) + "\n")
 
 

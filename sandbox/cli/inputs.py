@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from sandbox.cli import reading, trees
+from sandbox.cli import reading
 from sandbox.cli.interpreters import script_of
 from sandbox.cli.reading import Content
+from sandbox.model.data import dataclass, field
 from sandbox.model.errors import NotExecutable, RequestError
 from sandbox.model.policy import Policy
 from sandbox.policy.paths import within
@@ -71,6 +71,8 @@ def _put(inputs: Inputs, item: str, policy: Policy) -> None:
         inputs.files[name] = _read_wanted(path, room)
         inputs.given.add(name)
         return
+    from sandbox.cli import trees
+
     files, left_out = trees.read_tree(path, room, policy.limits.scratch_inodes)
     for below, content in files.items():
         whole = below if name == "." else f"{name}/{below}"

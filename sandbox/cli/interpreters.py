@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from sandbox.model.data import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +106,14 @@ def script_of(argv: Sequence[str]) -> int | None:
 
 def _syntax(program: str) -> Syntax | None:
     for patterns, syntax in _TABLE:
-        if any(fnmatch.fnmatchcase(program, pattern) for pattern in patterns.split()):
+        if any(_fits(program, pattern) for pattern in patterns.split()):
             return syntax
     return None
+
+
+def _fits(program: str, pattern: str) -> bool:
+    """Whether it is the name, or begins with it where a star stands at the end."""
+    return program.startswith(pattern[:-1]) if pattern.endswith("*") else program == pattern
 
 
 def _kinds(syntax: Syntax) -> Mapping[str, str]:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import _signal
 import contextlib
 import io
 import os
 import select
-import signal
 import sys
-import termios
 import threading
-import tty
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self, TextIO
 
 from sandbox.model.errors import RequestError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Self, TextIO
+
     from sandbox.api import Run
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 _DEFAULT_SIZE = (24, 80)
 _STOP = 0
 
@@ -99,10 +99,15 @@ class RawTerminal:
     """While it is entered every key goes to the payload as it is. `restore` may be called at any time, also twice."""
 
     def __init__(self, fd: int) -> None:
+        import termios
+
         self._fd = fd
         self._before = termios.tcgetattr(fd)
 
     def __enter__(self) -> Self:
+        import termios
+        import tty
+
         tty.setraw(self._fd, termios.TCSADRAIN)
         return self
 
@@ -111,6 +116,8 @@ class RawTerminal:
 
     def restore(self) -> None:
         """Put the settings back. A terminal that has gone away needs none."""
+        import termios
+
         with contextlib.suppress(termios.error):
             termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
 
@@ -129,23 +136,23 @@ class Signals:
     def __init__(self, run: Run, *, resizes: bool, before_exit: Callable[[], None]) -> None:
         self.ended_by = 0
         self._run = run
-        self._numbers = (*_ENDING, signal.SIGWINCH) if resizes else _ENDING
+        self._numbers = (*_ENDING, _signal.SIGWINCH) if resizes else _ENDING
         self._before_exit = before_exit
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._previous: dict[int, object] = {}
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def __enter__(self) -> Self:
-        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        _signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in self._numbers:
-            self._previous[number] = signal.signal(number, _nothing)
+            self._previous[number] = _signal.signal(number, _nothing)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        signal.set_wakeup_fd(-1)
+            _signal.signal(number, handler)
+        _signal.set_wakeup_fd(-1)
         os.write(self._write, bytes([_STOP]))
         self._thread.join()
         os.close(self._read)
@@ -160,7 +167,7 @@ class Signals:
                 self._obey(number)
 
     def _obey(self, number: int) -> None:
-        if number == signal.SIGWINCH:
+        if number == _signal.SIGWINCH:
             with contextlib.suppress(OSError):
                 self._run.resize(*terminal_size())
         elif number in _ENDING:

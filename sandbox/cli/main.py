@@ -1,9 +1,7 @@
-"""`sandbox`: the entry point, and the one place where an exception becomes an exit code."""
+"""`sandbox`: the command with all that it knows."""
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import click
 
 import sandbox
-from sandbox.cli import errors, live, text
+from sandbox.cli import ending, errors, live, text
 from sandbox.model.errors import SandboxError
 
 _EPILOG = """\b
@@ -71,32 +69,26 @@ def cli(ctx: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script: never returns, exits with the code of docs/cli.md."""
     live.occupy_standard_streams()
-    code = call(list(sys.argv[1:] if arguments is None else arguments))
-    if not _stdout_works():
-        _forget_stdout()
-    sys.exit(code)
+    ending.finish(call(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def call(arguments: list[str]) -> int:
     """Run the command. Returns its exit code."""
     before = arguments[: arguments.index("--")] if "--" in arguments else arguments
     as_json = "--json" in before
+    return ending.guarded(lambda: _command(arguments, as_json=as_json), as_json=as_json)
+
+
+def _command(arguments: list[str], *, as_json: bool) -> int:
     try:
         code = cli.main(arguments, prog_name="sandbox", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as error:
         return int(error.exit_code)
-    except SandboxError as error:
-        return errors.show(error, as_json=as_json)
     except click.ClickException as error:
         return errors.show(_in_our_words(error), as_json=as_json)
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
         return errors.INTERRUPTED
-    except (BrokenPipeError, errors.ReaderGone):
-        _forget_stdout()
-        return errors.BROKEN_PIPE
-    except Exception as error:  # noqa: BLE001 - the outermost frame: a traceback is printed, and the code is ours
-        return _bug(error, as_json=as_json)
 
 
 def _in_our_words(error: click.ClickException) -> SandboxError:
@@ -106,40 +98,3 @@ def _in_our_words(error: click.ClickException) -> SandboxError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "sandbox"
     return RequestError(error.format_message().rstrip("."), hint=f"see `{command} --help`")
-
-
-def _bug(error: Exception, *, as_json: bool) -> int:
-    """Python would exit with 1, which a caller takes for the payload's code."""
-    if isinstance(error, OSError):
-        from sandbox.model.errors import ResourceError
-
-        exhausted = ResourceError.exhausted("sandbox cannot go on", error.errno)
-        if exhausted is not None and error.errno != errno.ENOSPC:
-            return errors.show(exhausted, as_json=as_json)
-    import traceback
-
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:  # help, which click writes
-        errors.complain(f"standard output cannot be written: {error.strerror}")
-        return errors.OWN_ERROR
-    traceback.print_exception(error)
-    message = f"internal error: {type(error).__name__}: {error}; this is a bug, please report it"
-    if as_json:
-        errors.show(error, as_json=True)
-    errors.complain(message)
-    return errors.OWN_ERROR
-
-
-def _stdout_works() -> bool:
-    """Whether what is left in the buffer can be written."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True
-
-
-def _forget_stdout() -> None:
-    """What is buffered goes nowhere, instead of failing once more at exit; that it failed has been said."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from sandbox.cli import text
 from sandbox.cli.errors import INTERRUPTED, KILLED
 from sandbox.model.result import Exited, Outcome, RunResult
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from rich.console import Console
 
 _OWN = (Outcome.EXITED, Outcome.SIGNALED)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 
 
 def main() -> None:
     """Never returns; exits with the code of docs/cli.md."""
     try:
+        if sys.argv[1:2] == ["run"]:
+            from sandbox.cli import fast
+
+            code = fast.run(sys.argv[2:])
+            if code is not None:
+                from sandbox.cli import ending
+
+                ending.finish(code, at_once=True)
         from sandbox.cli.main import main as command
 
         command()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from sandbox.model.errors import RequestError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandbox.model.policy import Mount
 

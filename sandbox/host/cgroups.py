@@ -7,12 +7,15 @@ CGROUP_DELEGATION.md.
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+
+from sandbox.model.data import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
+    Kind: TypeAlias = Literal["given", "empty", "own", "scope", "foreign"]
 
 ENVIRONMENT = "SANDBOX_CGROUP"
 REQUIRED = ("memory", "pids")
@@ -22,9 +25,9 @@ OPTIONAL_V1 = ("cpu", "cpuset", "blkio")
 
 _SYSTEMD_RUNS = "/run/systemd/system"
 _ASK_SECONDS = 10.0
-_TOOLS = "/usr/bin:/bin:/usr/local/bin"
+_TOOLS = ("/usr/bin", "/bin", "/usr/local/bin")
 _UNIT_SUFFIXES = (".service", ".scope", ".slice", ".socket", ".mount", ".swap")
-_ESCAPE = re.compile(r"\\([0-7]{3})")
+_ESCAPED = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\043": "#", "\\134": "\\"}  # the backslash last
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,6 @@ class Layout:
     version: int
     unified: Hierarchy | None
     legacy: tuple[Hierarchy, ...]
-
-
-Kind = Literal["given", "empty", "own", "scope", "foreign"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +213,11 @@ def is_delegated_unit(directory: str) -> bool:
                 return True
         except OSError:
             continue
-    ask = shutil.which("systemctl", path=_TOOLS)
+    ask = _tool("systemctl")
     if ask is None or os.geteuid() == 0 or f"/user@{os.geteuid()}.service/" not in directory or not has_manager():
         return False
+    import subprocess
+
     command = [ask, "--user", "show", "--property=Delegate", "--value", "--", os.path.basename(directory)]
     environment = {"XDG_RUNTIME_DIR": runtime_directory(), "LC_ALL": "C"}
     try:
@@ -246,8 +248,7 @@ def has_manager() -> bool:
 
 def scope_prefix() -> tuple[str, ...]:
     """The words that start a command in a delegated scope of its own; empty where nobody can give one."""
-    run = shutil.which("systemd-run", path=_TOOLS)
-    env = shutil.which("env", path=_TOOLS)
+    run, env = _tool("systemd-run"), _tool("env")
     if run is None or env is None or not has_manager():
         return ()
     options = ("--scope", "-p", "Delegate=yes", "--quiet", "--collect", "--description=sandbox launcher", "--")
@@ -280,12 +281,23 @@ def legacy_places(found: Layout) -> dict[str, str]:
     return out
 
 
+def _tool(name: str) -> str | None:
+    """Path of a program of the system."""
+    for directory in _TOOLS:
+        path = f"{directory}/{name}"
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
 def _words(path: str) -> frozenset[str]:
     return frozenset(_read(path).split())
 
 
 def _unescape(text: str) -> str:
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
+    for escape, character in _ESCAPED.items():
+        text = text.replace(escape, character)
+    return text
 
 
 def _read(path: str) -> str:

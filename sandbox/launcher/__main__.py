@@ -1,4 +1,4 @@
-"""Entry point: `python -I -S -B …/sandbox/launcher/__main__.py CONTROL_FD PLAN_FD CALLER_PIDFD`.
+"""Entry point: `python -I -S …/sandbox/launcher/__main__.py CONTROL_FD PLAN_FD CALLER_PIDFD`.
 
 Isolated mode puts nothing of the caller's environment or directory on the path; the package's own parent is added.
 """

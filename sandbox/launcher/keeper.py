@@ -35,6 +35,7 @@ def main(control_fd: int, plan_fd: int, caller_pidfd: int) -> None:
     process.default_signals(ignore=_signal.SIGPIPE)  # until the payload
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
     os.umask(0o077)
+    os.chdir("/")
     control = _socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     process.close_all_but((control_fd, plan_fd, caller_pidfd))

@@ -20,7 +20,10 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _EXHAUSTED = {
     errno.EMFILE: "the calling process is out of descriptors: close some, or raise its limit (ulimit -n)",

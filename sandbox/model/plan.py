@@ -5,6 +5,8 @@ The launcher decides nothing. A Plan can be encoded (its digest is the SHA-256 o
 
 from __future__ import annotations
 
+import os
+
 from sandbox.model import codec
 from sandbox.model.record import Record
 
@@ -13,6 +15,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
+
+# Above every range that useradd, systemd (DynamicUser, nspawn) and containers hand out by default.
+# Source: systemd UIDS-GIDS.md ("1879048192 … 2147483647: unused").
+ROOT_RANGE_START = 1_879_048_192
+ROOT_RANGE_BLOCKS = 65_000
 
 # kinds of MountOp
 MKDIR = 1  # target, mode
@@ -23,6 +30,11 @@ BIND = 5  # source, beneath, target, attrs, is_dir
 DEVICE = 6  # source, target, major, minor: verified to be that character device
 PROC = 7  # target
 COVER = 8  # target, attrs: bound over itself with these attributes
+
+
+def random_block(size: int) -> int:
+    """The first of `size` host ids for a launcher of root that has no range: at random, so that two rarely get the same."""
+    return ROOT_RANGE_START + int.from_bytes(os.urandom(4), "little") % ROOT_RANGE_BLOCKS * size
 
 
 class MountOp(Record):

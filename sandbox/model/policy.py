@@ -7,13 +7,16 @@ when the planner turns it into a `Plan`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal
 
+from sandbox.model.data import KW_ONLY, dataclass, field
 from sandbox.model.limits import Limits
 
-Action = Literal["allow", "errno", "kill", "log", "notify"]
-Requirement = Literal["required", "if_present"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
+    Action: TypeAlias = Literal["allow", "errno", "kill", "log", "notify"]
+    Requirement: TypeAlias = Literal["required", "if_present"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import signal
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+
+from sandbox.model.data import dataclass, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Outcome(StrEnum):
@@ -45,6 +47,8 @@ class Signaled:
     @property
     def name(self) -> str:
         """Such as "SIGSEGV"; "SIG35" for a number without a name."""
+        import signal
+
         try:
             return signal.Signals(self.signal).name
         except ValueError:
@@ -164,6 +168,8 @@ class RunResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The stable JSON form. Text that is not UTF-8 has its exact bytes beside it as `<name>_base64`."""
+        import base64
+
         out: dict[str, Any] = {
             "outcome": self.outcome.value,
             "exit": self.exit.to_dict(),

@@ -13,15 +13,11 @@ from collections.abc import Iterable, Sequence
 
 from sandbox.host.facts import HostFacts
 from sandbox.model.errors import UnsupportedHostError
-from sandbox.model.plan import IdMaps
+from sandbox.model.plan import IdMaps, random_block
 from sandbox.model.policy import Identity
 
 MAX_SLOTS = 4096
 LEAST_ID = 1000  # below are root and the system's own users
-# Above every range that useradd, systemd (DynamicUser, nspawn) and containers hand out by default.
-# Source: systemd UIDS-GIDS.md ("1879048192 … 2147483647: unused").
-ROOT_RANGE_START = 1_879_048_192
-ROOT_RANGE_BLOCKS = 65_000
 
 
 def choose(identity: Identity, facts: HostFacts, *, as_caller: bool) -> IdMaps:
@@ -109,6 +105,11 @@ def closed_to_others(source: str, *, writable: bool) -> int | None:
 _block = -1
 
 
+def own_block() -> int:
+    """The block that this process has taken at random, -1 if it has not."""
+    return _block
+
+
 def _root_block(facts: HostFacts) -> int:
     """root's range in /etc/subuid, else a block of ids chosen at random once for each process."""
     global _block
@@ -116,5 +117,5 @@ def _root_block(facts: HostFacts) -> int:
         if start >= LEAST_ID and count >= MAX_SLOTS and (start, count) in facts.subgid:
             return int(start)
     if _block < 0:
-        _block = ROOT_RANGE_START + int.from_bytes(os.urandom(4), "little") % ROOT_RANGE_BLOCKS * MAX_SLOTS
+        _block = random_block(MAX_SLOTS)
     return _block

@@ -40,7 +40,7 @@ class Profile:
 
         if not isinstance(name, str):
             raise RequestError(f"a profile is named by a str, not {type(name).__name__}")
-        key = (name, os.environ.get("XDG_CONFIG_HOME"), os.environ.get("HOME"), os.getcwd() if "/" in name else "")
+        key = _key(name)
         stamped = _loaded.get(key)
         if stamped is not None and _stamps(tuple(stamped[0])) == stamped[0]:
             return cls(stamped[1])
@@ -112,6 +112,19 @@ class Profile:
             policy=dataclasses.replace(self.policy, mounts=(*kept, *granted.values()), origins=origins),
             granted=tuple(sorted({*self.granted, *granted})),
         )
+
+
+def files_of(name: str) -> tuple[str, ...]:
+    """The files that the profile of this name was read from, when `Profile.load` has read it."""
+    from sandbox.policy import load
+
+    stamps = _loaded[_key(name)][0]
+    return tuple(file for file in stamps if file not in map(str, load.search_path()))
+
+
+def _key(name: str) -> object:
+    """What decides, with the files themselves, which files a name means."""
+    return (name, os.environ.get("XDG_CONFIG_HOME"), os.environ.get("HOME"), os.getcwd() if "/" in name else "")
 
 
 _loaded: dict[object, tuple[dict[str, tuple[int, ...]], Policy]] = {}

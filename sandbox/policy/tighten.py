@@ -9,13 +9,17 @@ from typing import Any
 
 from sandbox.model.errors import PolicyError
 from sandbox.model.limits import Limits
-from sandbox.model.policy import Action, ArgCondition, Policy, SeccompRule
+from sandbox.model.policy import ArgCondition, Policy, SeccompRule
 from sandbox.policy import units
 from sandbox.policy.paths import is_clean
 from sandbox.policy.places import hides
 from sandbox.policy.resolve import LIMITS
 from sandbox.policy.seccomp import tables
 from sandbox.policy.seccomp.rules import NEEDED, decisions, refused_of_needed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sandbox.model.policy import Action
 
 OFF_IS_ZERO = ("idle", "cpu_quota")
 _PARSERS: Mapping[str, Callable[[object], int]] = {

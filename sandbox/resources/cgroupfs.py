@@ -5,10 +5,10 @@ Source: cgroups(7), Documentation/admin-guide/cgroup-v2.rst, Documentation/admin
 
 from __future__ import annotations
 
+import _signal
 import contextlib
 import errno
 import os
-import signal
 import time
 from collections.abc import Iterable
 
@@ -230,7 +230,7 @@ def _kill_each(path: str) -> None:
         for pid, handle in handles.items():
             if pid in still:
                 with contextlib.suppress(OSError):
-                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    _signal.pidfd_send_signal(handle, _signal.SIGKILL)
             os.close(handle)
     for child in children(path):
         _kill_each(child)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from sandbox.host import cgroups as host
-from sandbox.host.doctor import unsupported
 from sandbox.model.errors import CgroupError
 from sandbox.resources import janitor, version2
 from sandbox.resources.groups import Base, CgroupLimits, Counters, LauncherGroup, Lease
@@ -34,6 +33,8 @@ def find_base(*, spawn_scope: bool = True) -> Base:
     else:
         base = _version1(layout) if layout.version == 1 else _version2(layout, spawn_scope=spawn_scope)
     if base is None:
+        from sandbox.host.doctor import unsupported  # looks around the host, for the words of this error only
+
         raise unsupported("cgroup.memory")
     sweep(base.directories())
     return base

@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import weakref
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
+from sandbox.model.data import dataclass
 from sandbox.resources import cgroupfs
 
 _LEASES: weakref.WeakSet[Lease] = weakref.WeakSet()

@@ -8,18 +8,18 @@ A pid can only be judged in its own pid namespace, and it is unique only togethe
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
+from sandbox.model.data import dataclass
 from sandbox.model.errors import CgroupError
 from sandbox.resources.cgroupfs import remove_all
 
-_NAME = re.compile(r"sandbox-(\d+)-(\d+)-(\d+)-(\d+)-([0-9a-f]{8})")
+_HEX = frozenset("0123456789abcdef")
 _DEAD = ("Z", "X")
 
 
-class Owner(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Owner:
     """The process that made a group; (pid namespace, pid, start time) is unique as long as the host is up."""
 
     uid: int
@@ -30,13 +30,20 @@ class Owner(NamedTuple):
 
 def new_name() -> str:
     """A name for a group of this process that nobody else can have."""
-    return "sandbox-{}-{}-{}-{}-{}".format(*_self(), os.urandom(4).hex())
+    mine = _self()
+    return f"sandbox-{mine.uid}-{mine.namespace}-{mine.pid}-{mine.start}-{os.urandom(4).hex()}"
 
 
 def parse(name: str) -> Owner | None:
     """The owner in a name; None for a name that is not ours."""
-    match = _NAME.fullmatch(name)
-    return Owner(*(int(part) for part in match.groups()[:4])) if match else None
+    prefix, *numbers = name.split("-")
+    if prefix != "sandbox" or len(numbers) != 5 or not all(part.isascii() for part in numbers):
+        return None
+    random = numbers.pop()
+    if len(random) != 8 or not set(random) <= _HEX or not all(number.isdecimal() for number in numbers):
+        return None
+    uid, namespace, pid, start = map(int, numbers)
+    return Owner(uid, namespace, pid, start)
 
 
 def is_stale(owner: Owner) -> bool:

@@ -6,22 +6,19 @@ The two drivers (threads, asyncio) differ only in how they wait.
 from __future__ import annotations
 
 import errno
-import fnmatch
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from sandbox.launcher import wire
 from sandbox.model import launch, steps
+from sandbox.model.data import dataclass
 from sandbox.model.errors import CgroupError, LauncherDied, RequestError, ResourceError, ScratchError
 from sandbox.model.launch import Ended, LaunchRequest
 from sandbox.model.limits import Limits
 from sandbox.model.policy import Policy
 from sandbox.model.result import CollectedFile, Evidence, RunResult, Timings, Usage
-from sandbox.resources.cgroups import CgroupLimits, Counters, Lease
+from sandbox.resources.groups import CgroupLimits, Counters, Lease
 from sandbox.runtime import report, request
 from sandbox.runtime.capture import Capture
 from sandbox.runtime.classify import Facts, classify
@@ -31,7 +28,11 @@ from sandbox.runtime.feed import Feed
 from sandbox.runtime.parking import Parked
 from sandbox.runtime.session import Session
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket as Socket
+    from typing import Any
+
     from sandbox.runtime.engine import Engine
 
 Callback = Callable[[bytes], object]
@@ -128,7 +129,7 @@ class Active:
                 raise LauncherDied("the launcher is gone", hint="try again: a new one is started") from error
             raise
 
-    def _launch(self, lane: socket.socket | None) -> None:
+    def _launch(self, lane: Socket | None) -> None:
         """On the lane of a parked sandbox, or anew."""
         job, limit = self.job, self.limits.output_bytes
         out, err = Capture(limit, job.on_stdout), Capture(limit, job.on_stderr)
@@ -314,6 +315,8 @@ class Active:
 
 
 def _wanted(name: str, patterns: tuple[str, ...]) -> bool:
+    import fnmatch
+
     return any(
         pattern in (".", name) or name.startswith(pattern + "/") or fnmatch.fnmatchcase(name, pattern) for pattern in patterns
     )

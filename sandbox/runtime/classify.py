@@ -8,12 +8,12 @@ limit of processes (a fork bomb), and CPU time: what was measured decides, not w
 
 from __future__ import annotations
 
+import _signal
 import os
-import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sandbox.model import launch
+from sandbox.model.data import dataclass
 from sandbox.model.launch import Ended
 from sandbox.model.limits import Limits
 from sandbox.model.result import Evidence, Exited, ExitStatus, Outcome, Signaled
@@ -61,7 +61,7 @@ def classify(facts: Facts) -> tuple[Outcome, ExitStatus, tuple[Evidence, ...]]:
     ended = facts.ended
     status = exit_status(ended.status)
     if ended.killed_by != launch.NOT_KILLED and not ended.init_ok:
-        status = Signaled(int(signal.SIGKILL))
+        status = Signaled(_signal.SIGKILL)
     evidence = [*facts.counters, *_denials(facts)]
     clean = status == Exited(0)
     for outcome, found in _limit_findings(facts, clean=clean):

@@ -6,12 +6,12 @@ import contextlib
 import select
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from sandbox.model.errors import RequestError
 from sandbox.runtime.active import Active, Job
 from sandbox.runtime.session import Session
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sandbox.runtime.engine import Engine
     from sandbox.runtime.slots import Turn

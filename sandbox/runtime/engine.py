@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import weakref
 
+from sandbox.model.digest import sha256
 from sandbox.model.errors import CgroupError, LauncherDied, RequestError, ResourceError
 from sandbox.model.limits import Limits
 from sandbox.model.plan import Plan
 from sandbox.model.policy import Policy
 from sandbox.model.result import Degraded
-from sandbox.resources.cgroups import Base
+from sandbox.resources.groups import Base
 from sandbox.runtime import report, request
 from sandbox.runtime.active import Active, Job, group_limits
+from sandbox.runtime.keeper import Keeper
 from sandbox.runtime.launcher import LauncherProcess
 from sandbox.runtime.parking import MOST, Usual
 from sandbox.runtime.slots import Slots
@@ -37,12 +38,14 @@ class Engine:
         capacity: int,
         parked: int | None = None,
         limits: Limits | None = None,
+        started: Keeper | None = None,
     ) -> None:
+        """`started`: a keeper of this plan, for the first launcher."""
         self.policy = policy
         self.plan = plan
         self.base = base
         self.plan_bytes = plan.encode()
-        self.digest = hashlib.sha256(self.plan_bytes).hexdigest()
+        self.digest = sha256(self.plan_bytes).hexdigest()
         self.slots = Slots(capacity)
         self.enforced = report.enforced(policy, plan, base)
         self.degraded: tuple[Degraded, ...] = report.degraded(policy, base)
@@ -58,6 +61,7 @@ class Engine:
         self.served = 0
         self.users = 0
         self._launcher: LauncherProcess | None = None
+        self._started = started
         self._lock = threading.Lock()
         self._closed = False
         _EVERY.add(self)
@@ -71,7 +75,8 @@ class Engine:
                 self._launcher.close()
                 self._launcher = None
             if self._launcher is None:
-                self._launcher = LauncherProcess(self.plan, self.plan_bytes, self.base, self.usual)
+                started, self._started = self._started, None
+                self._launcher = LauncherProcess(self.plan, self.plan_bytes, self.base, self.usual, started)
             return self._launcher
 
     def drop(self, launcher: LauncherProcess) -> None:
@@ -99,7 +104,7 @@ class Engine:
     def forget(self) -> None:
         """In a forked child: runs, slots and launcher are the parent's; the next run here starts a launcher of its own."""
         self._lock = threading.Lock()
-        self._launcher = None
+        self._launcher = self._started = None
         self.slots = Slots(self.slots.capacity)
 
     def close(self) -> None:
@@ -107,6 +112,9 @@ class Engine:
         with self._lock:
             self._closed = True
             launcher, self._launcher = self._launcher, None
+            started, self._started = self._started, None
+        if started is not None:
+            started.discard()
         if launcher is not None:
             launcher.close()
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
 
 from sandbox.model import steps
 from sandbox.model.errors import CommandNotFound, LaunchError, NotExecutable, RequestError, SandboxError
 from sandbox.model.plan import Plan
 from sandbox.runtime import request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _NOT_EXECUTABLE = (
     errno.EACCES,

@@ -6,15 +6,17 @@ that deadlines, cancels and output never wait for it. Never more than a pipe and
 
 from __future__ import annotations
 
+import _signal
 import contextlib
 import os
-import signal
-import socket
 import threading
 from collections.abc import AsyncIterable, Iterable, Iterator
-from typing import Any
 
 from sandbox.model.errors import RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PIECE = 65536
 
@@ -28,6 +30,8 @@ class Pump:
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
+        import socket
+
         self._reader, self._writer = socket.socketpair()
 
     def fileno(self) -> int:
@@ -39,6 +43,8 @@ class Pump:
         threading.Thread(target=self._fill, args=(pieces,), name="sandbox stdin", daemon=True).start()
 
     def _fill(self, pieces: Iterator[Any]) -> None:
+        import socket
+
         try:
             for piece in pieces:
                 self._writer.sendall(checked(piece), socket.MSG_NOSIGNAL)
@@ -70,6 +76,8 @@ class Pump:
 
     def close(self) -> None:
         """Nobody reads any more: the caller's code is told at its next piece."""
+        import socket
+
         with contextlib.suppress(OSError):
             self._reader.shutdown(socket.SHUT_RDWR)
         self._reader.close()
@@ -145,17 +153,17 @@ class Feed:
 
 def write_quietly(fd: int, data: memoryview) -> int:
     """os.write that raises BrokenPipeError also in a process that gave SIGPIPE its default action back."""
-    if signal.getsignal(signal.SIGPIPE) is not signal.SIG_DFL:
+    if _signal.getsignal(_signal.SIGPIPE) != _signal.SIG_DFL:
         return os.write(fd, data)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGPIPE,))
     try:
         return os.write(fd, data)
     except BrokenPipeError:
-        if signal.SIGPIPE not in before:
-            signal.sigtimedwait((signal.SIGPIPE,), 0)
+        if _signal.SIGPIPE not in before:
+            _signal.sigtimedwait((_signal.SIGPIPE,), 0)
         raise
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
 
 def checked(piece: Any) -> bytes | bytearray | memoryview:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
 
+from sandbox.model.data import dataclass
 from sandbox.model.errors import RequestError
 from sandbox.model.result import RunResult
 from sandbox.runtime import drivers
 from sandbox.runtime.active import Active
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from typing import Literal, Self
 
 _DROPPED = "a Run was neither waited for nor closed; its sandbox is ended"
 
@@ -97,6 +97,8 @@ class Run:
 
     def __del__(self) -> None:
         if not self._active.over:
+            import warnings
+
             self._active.abandon()
             warnings.warn(_DROPPED, ResourceWarning, stacklevel=2, source=self)
 

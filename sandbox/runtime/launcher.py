@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import os
 import select
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import weakref
-from pathlib import Path
 
-from sandbox import launcher as launcher_package
 from sandbox.launcher import wire
 from sandbox.model import launch, steps
 from sandbox.model.errors import (
@@ -27,14 +23,17 @@ from sandbox.model.errors import (
 )
 from sandbox.model.launch import LaunchRequest
 from sandbox.model.plan import Plan
-from sandbox.resources.cgroups import Base, LauncherGroup, Lease
+from sandbox.resources.groups import Base, LauncherGroup, Lease
+from sandbox.runtime.keeper import Keeper
 from sandbox.runtime.parking import NOTHING_USUAL, Parking, Usual
 
 START_SECONDS = 30.0
 _KILLED_SECONDS = 5.0
-_MAIN = str(Path(launcher_package.__file__).with_name("__main__.py"))
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN)
-_PASSED_ENVIRONMENT = ("LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket as Socket
+
 Descriptors = list[tuple[int, int]]  # (bit of `present`, descriptor), in the order of the bits
 _EVERY: weakref.WeakSet[LauncherProcess] = weakref.WeakSet()
 
@@ -48,7 +47,15 @@ class LauncherProcess:
         alive: False as soon as it was closed or was found dead.
     """
 
-    def __init__(self, plan: Plan, plan_bytes: bytes, base: Base | None, usual: Usual = NOTHING_USUAL) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        plan_bytes: bytes,
+        base: Base | None,
+        usual: Usual = NOTHING_USUAL,
+        started: Keeper | None = None,
+    ) -> None:
+        """`started`: a keeper that was started with this plan already."""
         self.plan = plan
         self.group: LauncherGroup | None = None
         self.alive = True
@@ -56,23 +63,9 @@ class LauncherProcess:
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._owner = os.getpid()
-        control, theirs = wire.pair()
-        self._control = socket.socket(fileno=control.detach())
+        self._keeper = started or _start(plan_bytes, base)
+        self._control = self._keeper.control
         self._control.settimeout(START_SECONDS)
-        passed = [theirs.detach()]
-        try:
-            passed.append(wire.memory_file(b"plan", (plan_bytes,)))
-            passed.append(os.pidfd_open(os.getpid()))
-            passed = [_above_standard(fd) for fd in passed]
-            self._process = _spawn(passed, base.command_prefix if base else ())
-        except OSError as error:
-            self._control.close()
-            exhausted = ResourceError.exhausted("the launcher cannot be started", error.errno)
-            if exhausted is not None:
-                raise exhausted from error
-            raise LaunchError(f"the launcher cannot be started: {error}", step="start", errno=error.errno or 0) from error
-        finally:
-            wire.close_all(passed)
         _EVERY.add(self)
         try:
             self._shake_hands(base)
@@ -117,7 +110,7 @@ class LauncherProcess:
         """Ask for a sandbox that waits on this lane. Raises LauncherDied, ResourceError."""
         self._introduce(launch.PARK, request, [(launch.FD_LANE, lane)], lease)
 
-    def order(self, lane: socket.socket, request: LaunchRequest, passed: Descriptors) -> None:
+    def order(self, lane: Socket, request: LaunchRequest, passed: Descriptors) -> None:
         """Send the LAUNCH of a parked sandbox, on its lane. Raises LauncherDied, if only that sandbox died too; ResourceError."""
         self._send(lane, launch.LAUNCH, request, passed)
 
@@ -128,9 +121,7 @@ class LauncherProcess:
             else:
                 self._send(self._control, kind, request, [*passed, *_of_lease(lease)], lease.join_fds)
 
-    def _send(
-        self, sock: socket.socket, kind: int, request: LaunchRequest, passed: Descriptors, joins: tuple[int, ...] = ()
-    ) -> None:
+    def _send(self, sock: Socket, kind: int, request: LaunchRequest, passed: Descriptors, joins: tuple[int, ...] = ()) -> None:
         present = sum(bit for bit, _ in passed)
         try:
             wire.send(sock, (kind, present, request.as_tuple()), [*(fd for _, fd in passed), *joins])
@@ -160,24 +151,22 @@ class LauncherProcess:
     @property
     def pid(self) -> int:
         """The keeper's process id."""
-        return self._process.pid
+        return self._keeper.pid
 
     def close(self, timeout: float = 5.0) -> None:
         """End the launcher with every sandbox in it, and remove its control groups. Safe to call twice, from any thread."""
         self.alive = False
         with contextlib.suppress(OSError):
-            self._control.shutdown(socket.SHUT_RDWR)
+            self._control.shutdown(_socket.SHUT_RDWR)
         if self._owner == os.getpid():
             self.parking.close()
         self._control.close()
         if self._owner != os.getpid():
             return
         with self._closing:
-            try:
-                self._process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self._process.send_signal(signal.SIGKILL)
-                self._process.wait(max(timeout, _KILLED_SECONDS))
+            if not self._keeper.wait(timeout):
+                self._keeper.kill()
+                self._keeper.wait(max(timeout, _KILLED_SECONDS))
             group, self.group = self.group, None
             if group is not None:
                 group.close()
@@ -188,7 +177,7 @@ class LauncherProcess:
         self.parking.forget()
         with contextlib.suppress(OSError):
             self._control.close()
-        self._process.returncode = 0  # never waited for here
+        self._keeper.forget()
 
 
 def _of_lease(lease: Lease) -> Descriptors:
@@ -224,33 +213,18 @@ def start_error(plan: Plan, step: int, index: int, number: int) -> SandboxError:
     return LaunchError.at(name, index, number, path, hint)
 
 
-def _spawn(fds: list[int], prefix: tuple[str, ...]) -> subprocess.Popen[bytes]:
+def _start(plan_bytes: bytes, base: Base | None) -> Keeper:
     if not sys.executable:
         raise UnsupportedHostError(
             "python", "sys.executable is empty, so no launcher can be started", "run under an ordinary python3 executable"
         )
-    command = [*prefix, sys.executable, "-I", "-S", "-B", _MAIN, *(str(fd) for fd in fds)]
-    return subprocess.Popen(
-        command,
-        pass_fds=fds,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd="/",
-        env={name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ},
-    )
-
-
-def _above_standard(fd: int) -> int:
-    """The descriptor, moved above 2 when the caller had its standard streams closed."""
-    if fd > 2:
-        return fd
-    import fcntl
-
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(fd)
-    return moved
+    try:
+        return Keeper(plan_bytes, base.command_prefix if base else ())
+    except OSError as error:
+        exhausted = ResourceError.exhausted("the launcher cannot be started", error.errno)
+        if exhausted is not None:
+            raise exhausted from error
+        raise LaunchError(f"the launcher cannot be started: {error}", step="start", errno=error.errno or 0) from error
 
 
 def _after_fork() -> None:

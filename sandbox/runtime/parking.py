@@ -11,19 +11,20 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import socket
 import threading
 import time
 import weakref
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sandbox.launcher import wire
+from sandbox.model.data import dataclass
 from sandbox.model.errors import CgroupError, LauncherDied, ResourceError
 from sandbox.resources.groups import CgroupLimits, Lease
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket as Socket
+
     from sandbox.model.launch import LaunchRequest
     from sandbox.runtime.launcher import LauncherProcess
 
@@ -61,7 +62,7 @@ class Parked:
         terms: what it was set up with.
     """
 
-    def __init__(self, lane: socket.socket, lease: Lease | None, terms: LaunchRequest) -> None:
+    def __init__(self, lane: Socket, lease: Lease | None, terms: LaunchRequest) -> None:
         self.lane = lane
         self.lease = lease
         self.terms = terms
@@ -208,7 +209,7 @@ class Parking:
         try:
             lease = group.lease(limits) if group is not None else None
             ours, theirs = wire.pair()
-            parked = Parked(socket.socket(fileno=ours.detach()), lease, terms)
+            parked = Parked(ours, lease, terms)
             if lease is not None:
                 parked.terms = terms.replace(joins=len(lease.join_fds), oom_bytes=lease.oom_bytes)
             self._launcher.park(parked.terms, theirs.fileno(), lease)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import errno
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
-from sandbox.host.facts import gather
 from sandbox.model.errors import CgroupError, UnsupportedHostError
 from sandbox.model.limits import Limits
 from sandbox.model.policy import Policy, SeccompRule
-from sandbox.policy.plan import build_plan
-from sandbox.policy.seccomp.compile import compile_policy
-from sandbox.resources.cgroups import Base, find_base
+from sandbox.resources.cgroups import find_base
+from sandbox.resources.groups import Base
 from sandbox.runtime.engine import Engine
 from sandbox.runtime.report import degraded
 from sandbox.runtime.slots import default_capacity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 MAX_WARM = 8
 
@@ -34,8 +35,12 @@ def make_engine(
     policy: Policy, *, allow_degraded: bool, capacity: int | None, parked: int | None = None, limits: Limits | None = None
 ) -> Engine:
     """Plan the policy for this host. Raises UnsupportedHostError where a control is missing and not given up."""
+    from sandbox.host.facts import gather
+    from sandbox.policy.plan import build_plan
+    from sandbox.policy.seccomp.compile import compile_policy
+
     facts = gather()
-    base = _find_base(policy, allow_degraded=allow_degraded)
+    base = base_for(policy, allow_degraded=allow_degraded)
     if base is None:
         policy = without_uncounted_memory(policy)
     plan = build_plan(policy, facts, compile_policy(policy.seccomp, facts.arch))
@@ -44,6 +49,8 @@ def make_engine(
 
 def without_uncounted_memory(policy: Policy) -> Policy:
     """Without control groups nobody counts memory that no process maps: it cannot be made then."""
+    import dataclasses
+
     rule = SeccompRule(
         syscalls=("memfd_create", "shmget", "msgget", "semget"),
         action="errno",
@@ -56,7 +63,8 @@ def without_uncounted_memory(policy: Policy) -> Policy:
     return dataclasses.replace(policy, seccomp=seccomp)
 
 
-def _find_base(policy: Policy, *, allow_degraded: bool) -> Base | None:
+def base_for(policy: Policy, *, allow_degraded: bool) -> Base | None:
+    """Where the groups of this policy go; None in degraded mode. Raises UnsupportedHostError, CgroupError."""
     global _base, _base_error, _base_known
     with _lock:
         if not _base_known:

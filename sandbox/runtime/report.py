@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
-
 from sandbox.kernel.namespaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS
 from sandbox.model import plan as plans
+from sandbox.model.digest import sha256
 from sandbox.model.limits import Limits
 from sandbox.model.plan import Plan
 from sandbox.model.policy import Policy
 from sandbox.model.result import Degraded
-from sandbox.resources.cgroups import Base
+from sandbox.resources.groups import Base
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _NAMES = (
     (CLONE_NEWUSER, "user"),
@@ -44,8 +46,8 @@ def enforced(policy: Policy, plan: Plan, base: Base | None) -> dict[str, Any]:
         "no_new_privs": True,
         "read_back": ["uid", "gid", "groups", "capabilities", "no_new_privs", "seccomp"],
         "seccomp": {
-            "main_sha256": hashlib.sha256(plan.filters.main).hexdigest(),
-            "notify_sha256": hashlib.sha256(plan.filters.notify).hexdigest() if plan.filters.notify else None,
+            "main_sha256": sha256(plan.filters.main).hexdigest(),
+            "notify_sha256": sha256(plan.filters.notify).hexdigest() if plan.filters.notify else None,
             "instructions": len(plan.filters.main) // 8,
         },
         "landlock": {

@@ -6,9 +6,9 @@ import os
 import resource
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from sandbox.model import codec
+from sandbox.model.data import dataclass
 from sandbox.model.errors import RequestError
 from sandbox.model.launch import LaunchRequest, Program
 from sandbox.model.limits import Limits

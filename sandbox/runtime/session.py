@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import socket
 import time
 import weakref
+from _socket import socket as Socket
 from collections.abc import Callable
 
 from sandbox.kernel import terminal
@@ -50,7 +50,7 @@ class Session:
         err: Capture,
         *,
         tty: tuple[int, ...],
-        lane: socket.socket | None = None,
+        lane: Socket | None = None,
         on_started: Callable[[], object] | None = None,
     ) -> None:
         self.feed = feed
@@ -83,18 +83,18 @@ class Session:
             self.close()
             raise
 
-    def _open(self, lane: socket.socket | None) -> None:
+    def _open(self, lane: Socket | None) -> None:
         """Make the lane and the streams. A failure half-way leaves a session that `close` can close."""
         self._open_lane(lane)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._open_streams()
 
-    def _open_lane(self, lane: socket.socket | None) -> None:
+    def _open_lane(self, lane: Socket | None) -> None:
         if lane is None:
             ours, theirs = wire.pair()
             self.passed.insert(0, (launch.FD_LANE, theirs.detach()))
-            lane = socket.socket(fileno=ours.detach())
+            lane = ours
         self._lane = lane
         self._epoll.register(self._lane, select.EPOLLIN)
         self._lane_open = True
@@ -165,7 +165,7 @@ class Session:
         self._open_lane(None)
 
     @property
-    def lane(self) -> socket.socket:
+    def lane(self) -> Socket:
         """Our end of it."""
         return self._lane
 

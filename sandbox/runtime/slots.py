@@ -6,9 +6,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from sandbox.model.errors import CapacityError, RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def default_capacity() -> int:

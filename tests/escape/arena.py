@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from sandbox import Mount, Profile, RequestError, Sandbox, SandboxError
 from sandbox.resources.cgroups import find_base
-from sandbox.runtime import launcher as launcher_module
+from sandbox.runtime import keeper as keeper_module
 from sandbox.runtime.engine import Engine
 from tests.escape import attacks as attack_modules
 from tests.escape import callers, layers
@@ -157,12 +157,12 @@ class Arena:
         engine.close()
         box._engine = changed
         entry = layers.launcher_without(names, self.directory)
-        before = launcher_module._MAIN
-        launcher_module._MAIN = str(entry) if entry is not None else before
+        before = keeper_module._MAIN
+        keeper_module._MAIN = str(entry) if entry is not None else before
         try:
             changed.launcher()
         finally:
-            launcher_module._MAIN = before
+            keeper_module._MAIN = before
 
     @contextlib.contextmanager
     def _scene(self, attack: Attack) -> Iterator[Scene]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from sandbox.runtime import launcher as launcher_module
+from sandbox.runtime import keeper as keeper_module
 
 
 def spawning(change: Callable[[dict[str, Any]], None]) -> Callable[[], contextlib.AbstractContextManager[None]]:
@@ -18,14 +16,14 @@ def spawning(change: Callable[[dict[str, Any]], None]) -> Callable[[], contextli
 
     @contextlib.contextmanager
     def context() -> Iterator[None]:
-        before = launcher_module.subprocess
+        before = keeper_module._popen
 
-        def popen(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        def popen(command: list[str], **options: Any) -> int:
             change(options)
-            return before.Popen(command, **options)
+            return before(command, **options)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(launcher_module, "subprocess", types.SimpleNamespace(**{**vars(before), "Popen": popen}))
+            patch.setattr(keeper_module, "_popen", popen)
             yield
 
     return context

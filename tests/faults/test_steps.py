@@ -15,6 +15,7 @@ import pytest
 from sandbox import LaunchError, Mount, Profile, Sandbox, SandboxError
 from sandbox.model import steps
 from sandbox.runtime import active
+from sandbox.runtime import keeper as keeper_module
 from sandbox.runtime import launcher as launcher_module
 from tests.faults import broken
 from tests.support import leaks
@@ -60,7 +61,7 @@ class Attempt:
 
     def _run(self) -> None:
         entry, step, place, mounts, degraded = self._arguments
-        before, launcher_module._MAIN = launcher_module._MAIN, str(entry)
+        before, keeper_module._MAIN = keeper_module._MAIN, str(entry)
         try:
             with Sandbox(profile_for(step, place), mounts=mounts, allow_degraded=degraded) as box:
                 options: dict[str, Any] = {"files": {"in": b"x"}, "collect": ["."], "on_stdout": self.said.append}
@@ -70,7 +71,7 @@ class Attempt:
         except BaseException as error:
             self.error = error
         finally:
-            launcher_module._MAIN = before
+            keeper_module._MAIN = before
 
     def join(self) -> None:
         self.thread.join(seconds(30))
@@ -145,7 +146,7 @@ def test_rights_that_were_not_given_up_are_noticed(
     """An init that keeps its capabilities: what the launcher reads back from the kernel ends the launch."""
     entry = broken.launcher(steps.INIT_CAPABILITIES, "pass", place)
     broken.patch(entry.parent / "init.py", "        process.drop_capabilities(plan.capabilities)\n", "")
-    monkeypatch.setattr(launcher_module, "_MAIN", str(entry))
+    monkeypatch.setattr(keeper_module, "_MAIN", str(entry))
     with Sandbox("default", mounts=probe_mounts, allow_degraded=degraded) as box, pytest.raises(LaunchError) as caught:
         box.run([INSIDE, "args", "ran"])
     assert caught.value.step == "init_verify"

@@ -7,15 +7,19 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from sandbox.model.errors import ProfileError
-from sandbox.model.policy import Action, ArgCondition, SeccompRule
+from sandbox.model.policy import ArgCondition, SeccompRule
 from sandbox.policy.lines import key_lines, line_of
 from sandbox.policy.locate import profiles_dir
 from sandbox.policy.seccomp import tables
 
-ACTIONS: tuple[Action, ...] = get_args(Action)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sandbox.model.policy import Action
+
+ACTIONS: tuple[Action, ...] = ("allow", "errno", "kill", "log", "notify")
 OPERATORS = ("eq", "ne", "lt", "le", "gt", "ge", "masked_eq")
 _GROUP_KEYS = {"name", "why", "rules"}
 _RULE_KEYS = {"syscalls", "action", "errno", "args", "why"}

@@ -20,8 +20,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sandbox.model.errors import ProfileError
-from sandbox.model.policy import Action, ArgCondition, SeccompPolicy, SeccompRule
+from sandbox.model.policy import ArgCondition, SeccompPolicy, SeccompRule
 from sandbox.policy.seccomp import cubes, rules, tables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sandbox.model.policy import Action
 
 _ACTIONS: Mapping[str, Action] = {
     "SCMP_ACT_ALLOW": "allow",

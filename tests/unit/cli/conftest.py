@@ -15,6 +15,7 @@ from tests.unit.cli.fakes import FakeApi
 def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
     fake = FakeApi()
     monkeypatch.setattr("sandbox.api.Sandbox", fake.make)
+    monkeypatch.setenv("SANDBOX_NO_PLAN_CACHE", "1")  # what is faked has no plan
     return fake
 
 

@@ -162,7 +162,7 @@ def test_the_prefix_finds_the_manager_without_the_callers_environment(monkeypatc
     (tmp_path / "systemd" / "private").touch()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(cgroups.os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(cgroups.shutil, "which", lambda name, path: f"/usr/bin/{name}")
+    monkeypatch.setattr(cgroups, "_tool", lambda name: f"/usr/bin/{name}")
     prefix = cgroups.scope_prefix()
     assert prefix[:4] == ("/usr/bin/env", f"XDG_RUNTIME_DIR={tmp_path}", "/usr/bin/systemd-run", "--user")
     assert prefix[-1] == "--"

@@ -9,8 +9,8 @@ import pytest
 
 from sandbox.host.facts import HostFacts
 from sandbox.model.errors import UnsupportedHostError
+from sandbox.model.plan import ROOT_RANGE_START
 from sandbox.model.policy import Identity
-from sandbox.policy import idmaps
 from sandbox.policy.idmaps import LEAST_ID, MAX_SLOTS, choose, needs_caller
 
 
@@ -59,7 +59,7 @@ def test_the_next_range_is_used_instead() -> None:
 def test_root_never_hands_out_low_ids() -> None:
     low = facts(uid=0, gid=0, subuid=((1, MAX_SLOTS),), subgid=((1, MAX_SLOTS),))
     maps = choose(identity(), low, as_caller=True)
-    assert maps.launcher_uids[1][1] >= idmaps.ROOT_RANGE_START
+    assert maps.launcher_uids[1][1] >= ROOT_RANGE_START
     with pytest.raises(UnsupportedHostError, match="root"):
         choose(identity("single"), low, as_caller=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ def dead_pid() -> int:
 
 
 def name_of(owner: Owner) -> str:
-    return "sandbox-{}-{}-{}-{}-0123abcd".format(*owner)
+    return "sandbox-{}-{}-{}-{}-0123abcd".format(*dataclasses.astuple(owner))
 
 
 @pytest.fixture
@@ -64,11 +65,11 @@ def test_the_living_are_not_stale(me: Owner):
 
 
 def test_the_dead_are_stale(me: Owner):
-    assert janitor.is_stale(me._replace(pid=dead_pid()))
+    assert janitor.is_stale(dataclasses.replace(me, pid=dead_pid()))
 
 
 def test_a_reused_pid_is_stale(me: Owner):
-    assert janitor.is_stale(me._replace(start=me.start - 1))
+    assert janitor.is_stale(dataclasses.replace(me, start=me.start - 1))
 
 
 def test_a_zombie_is_dead():
@@ -82,14 +83,14 @@ def test_a_zombie_is_dead():
 
 @pytest.mark.parametrize("foreign", ["uid", "namespace"])
 def test_others_cannot_be_judged(me: Owner, foreign: str):
-    other = me._replace(pid=dead_pid())
-    assert not janitor.is_stale(other._replace(**{foreign: getattr(me, foreign) + 1}))
+    other = dataclasses.replace(me, pid=dead_pid())
+    assert not janitor.is_stale(dataclasses.replace(other, **{foreign: getattr(me, foreign) + 1}))
 
 
 def test_a_sweep_takes_only_what_is_stale_and_ours(tmp_path: Path, me: Owner):
-    dead = me._replace(pid=dead_pid())
+    dead = dataclasses.replace(me, pid=dead_pid())
     stale, living = tmp_path / name_of(dead), tmp_path / name_of(me)
-    foreign = tmp_path / name_of(dead._replace(namespace=me.namespace + 1))
+    foreign = tmp_path / name_of(dataclasses.replace(dead, namespace=me.namespace + 1))
     for path in (stale / "run-0", stale / "launcher", living, foreign, tmp_path / "user.slice"):
         path.mkdir(parents=True)
     assert janitor.sweep([str(tmp_path), str(tmp_path / "nowhere")]) == (str(stale),)
@@ -97,7 +98,7 @@ def test_a_sweep_takes_only_what_is_stale_and_ours(tmp_path: Path, me: Owner):
 
 
 def test_a_sweep_leaves_what_another_user_owns(tmp_path: Path, me: Owner, monkeypatch: pytest.MonkeyPatch):
-    stale = tmp_path / name_of(me._replace(pid=dead_pid()))
+    stale = tmp_path / name_of(dataclasses.replace(me, pid=dead_pid()))
     stale.mkdir()
     theirs = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: theirs)
@@ -110,6 +111,6 @@ def test_a_sweep_does_not_follow_a_link(tmp_path: Path, me: Owner):
     (elsewhere / "inside").mkdir(parents=True)
     base = tmp_path / "base"
     base.mkdir()
-    (base / name_of(me._replace(pid=dead_pid()))).symlink_to(elsewhere)
+    (base / name_of(dataclasses.replace(me, pid=dead_pid()))).symlink_to(elsewhere)
     assert janitor.sweep([str(base)]) == ()
     assert (elsewhere / "inside").is_dir()
