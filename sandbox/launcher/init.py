@@ -13,7 +13,7 @@ import os
 
 from sandbox.kernel import filters, mounts, namespaces, process, terminal
 from sandbox.kernel.libc import AT_FDCWD
-from sandbox.launcher import overlay, payload, scratch, wire
+from sandbox.launcher import overlay, payload, scratch, warm, wire
 from sandbox.model import launch, steps
 
 TYPE_CHECKING = False
@@ -55,7 +55,8 @@ class Init:
         self.file_limit = 0
 
     def run(self) -> None:
-        """Process: init, from its first instruction to its last. Never returns."""
+        """Process: init, from its first instruction to its last. Never returns, but in the child that a warm program needs."""
+        unwound = False
         try:
             self._enter()
             self._furnish()
@@ -65,10 +66,14 @@ class Init:
             self._supervise(child)
         except OSError as error:
             self._fail(self.progress.step, self.progress.index, error.errno or 0)
+        except warm.Start:  # the child has become the payload
+            unwound = True
+            raise
         except BaseException:
             self._fail(self.progress.step, self.progress.index, 0)
         finally:
-            os._exit(1)
+            if not unwound:
+                os._exit(1)
 
     def _fail(self, step: int, index: int, number: int) -> None:
         wire.send(self.status, (launch.FAILED, step, index, number))

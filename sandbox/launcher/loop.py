@@ -132,12 +132,16 @@ class Launcher:
             kind, present, body = message
             request = LaunchRequest.from_tuple(body)
             descriptors = Descriptors(present, fds, request.joins)
-            if descriptors.lane < 0 or kind not in (launch.LAUNCH, launch.PARK):
+            if descriptors.lane < 0 or kind not in (launch.LAUNCH, launch.PARK) or not self._may_know(request):
                 raise wire.WireError("no launch")
         except (ValueError, IndexError, TypeError, wire.WireError):
             wire.close_all(fds)  # the caller sees its lane closed
             return
         self._start(request, descriptors, present, parked=kind == launch.PARK)
+
+    def _may_know(self, request: LaunchRequest) -> bool:
+        """The memory of a warm launcher is copied into every run: it must never hold what another one was given."""
+        return not (self.plan.warm.interpreter and request.program)
 
     def _start(self, request: LaunchRequest, descriptors: Descriptors, present: int, *, parked: bool) -> None:
         if self.plan.ids.slots and not self.slots and self._slot_is_near():
@@ -209,6 +213,8 @@ class Launcher:
             _, present, body = message
             request = LaunchRequest.from_tuple(body)
             streams = Descriptors(present, fds).streams()
+            if not self._may_know(request):
+                raise wire.WireError("a program that later runs could find")
         except (ValueError, IndexError, TypeError, wire.WireError):
             wire.close_all(fds)
             raise

@@ -12,9 +12,10 @@ import _signal
 import errno
 import os
 import struct
+import sys
 
 from sandbox.kernel import filters, process, terminal
-from sandbox.launcher import scratch, wire
+from sandbox.launcher import scratch, warm, wire
 from sandbox.model import codec, launch, steps
 from sandbox.model.launch import Program
 
@@ -30,8 +31,9 @@ _RLIMIT_FSIZE = 1
 
 
 def become(plan: Plan, orders: Socket, work: int, terminal_fd: int, failure: int) -> None:
-    """Turn into the payload. Process: the payload's, before exec. Never returns."""
+    """Turn into the payload. Process: the payload's, before exec. Never returns; raises `warm.Start` where no exec comes."""
     progress = steps.Progress()
+    start = None
     try:
         progress.at(steps.CHILD_SESSION)
         os.setsid()
@@ -41,21 +43,26 @@ def become(plan: Plan, orders: Socket, work: int, terminal_fd: int, failure: int
             terminal.take_control(terminal_fd)
         process.close_all_but(tuple(fd for fd in (orders.fileno(), work, terminal_fd, failure) if fd >= 0))
         program, streams, files = _order(orders, terminal_fd)
-        environment = dict(entry.partition(b"=")[::2] for entry in program.environment)
         _enter(program, files, work, progress)
         file_limit = _prepare(plan, program, streams, failure, progress)
+        if program.warm:
+            process.prctl(process.PR_SET_DUMPABLE, 1)  # as exec does
         ready = READY.pack(*process.own_cpu(), file_limit, files >= 0)
         progress.at(steps.CHILD_FILTER)
         filters.load_filter(plan.filters.main)
         progress.at(steps.CHILD_EXEC)
         os.write(failure, ready)
-        _execute(program, environment, progress)
+        start = _execute(plan, program, progress)
+        os.close(failure)  # as exec does
+        sys.stderr = None  # nobody is to hear that sockets of the launcher were never closed
     except OSError as error:
         os.write(failure, FAILURE.pack(progress.step, progress.index, error.errno or 0))
     except BaseException:
         os.write(failure, FAILURE.pack(progress.step, progress.index, 0))
     finally:
-        os._exit(125)
+        if start is None:
+            os._exit(125)
+    raise start
 
 
 def _order(orders: Socket, terminal_fd: int) -> tuple[Program, tuple[int, ...], int]:
@@ -64,6 +71,10 @@ def _order(orders: Socket, terminal_fd: int) -> tuple[Program, tuple[int, ...], 
     if packet is None:
         os._exit(0)
     (_, present, body), fds = packet
+    if present & launch.FD_PROGRAM:
+        memfd = fds.pop()
+        body = wire.read_memory_file(memfd)
+        os.close(memfd)
     files = fds.pop() if present & launch.FD_FILES else -1
     streams = (terminal_fd,) * 3 if terminal_fd >= 0 else tuple(fds)
     return Program.from_tuple(codec.decode(body)), streams, files
@@ -95,11 +106,17 @@ def _prepare(plan: Plan, program: Program, streams: tuple[int, ...], failure: in
     return chosen.get(_RLIMIT_FSIZE, (0, 0))[0]
 
 
-def _execute(program: Program, environment: dict[bytes, bytes], progress: steps.Progress) -> None:
-    """Try the candidates in order, as execvpe(3) does: a file that may not be executed is remembered, not final."""
+def _execute(plan: Plan, program: Program, progress: steps.Progress) -> warm.Start:
+    """Try the candidates in order, as execvpe(3) does: a file that may not be executed is remembered, not final.
+
+    Returns when the first that can be executed is the warm interpreter, and the program one that it can run.
+    """
+    environment = dict(entry.partition(b"=")[::2] for entry in program.environment)
     refused = errno.ENOENT
     for index, path in enumerate(program.candidates):
         progress.index = index
+        if program.warm and plan.warm.interpreter and _is_warm(path, plan.warm.interpreter):
+            return warm.Start(warm.Program(program, path))
         try:
             os.execve(path, program.argv, environment)
         except OSError as error:
@@ -109,3 +126,10 @@ def _execute(program: Program, environment: dict[bytes, bytes], progress: steps.
                 raise
             refused = errno.EACCES
     raise OSError(refused, os.strerror(refused))
+
+
+def _is_warm(path: bytes, interpreter: bytes) -> bool:
+    """Whether `path` is the warm interpreter or another name of it beside it, and can be executed."""
+    if os.path.dirname(path) != os.path.dirname(interpreter) or not os.access(path, os.X_OK):
+        return False
+    return path == interpreter or os.path.samefile(path, interpreter)

@@ -32,7 +32,7 @@ _ETIMEDOUT = 110
 class Descriptors:
     """The descriptors of one LAUNCH message, by name; -1 where the message had none. `take` closes nothing."""
 
-    __slots__ = ("cgroup2", "cpu", "files", "joins", "lane", "oom", "peak", "stderr", "stdin", "stdout")
+    __slots__ = ("cgroup2", "cpu", "files", "joins", "lane", "oom", "peak", "program", "stderr", "stdin", "stdout")
 
     def __init__(self, present: int, fds: list[int], joins: int = 0) -> None:
         rest = list(fds)
@@ -45,6 +45,7 @@ class Descriptors:
         self.stdout = take(launch.FD_STDOUT)
         self.stderr = take(launch.FD_STDERR)
         self.files = take(launch.FD_FILES)
+        self.program = take(launch.FD_PROGRAM)
         self.cpu = take(launch.FD_CPU)
         self.oom = take(launch.FD_OOM)
         self.cgroup2 = take(launch.FD_CGROUP2)
@@ -58,8 +59,8 @@ class Descriptors:
         return [fd for fd in (self.cgroup2, *self.joins) if fd >= 0]
 
     def streams(self) -> list[int]:
-        """Those of the payload, until it has its copies: stdin, stdout, stderr, and last the input files."""
-        return [fd for fd in (self.stdin, self.stdout, self.stderr, self.files) if fd >= 0]
+        """Those of the payload, until it has its copies: stdin, stdout, stderr, and last the input files and the program."""
+        return [fd for fd in (self.stdin, self.stdout, self.stderr, self.files, self.program) if fd >= 0]
 
     def clocks(self) -> list[int]:
         """Those that belong to the run itself, from its start to its end."""

@@ -157,6 +157,9 @@ class Active:
 
     def _wanted(self) -> LaunchRequest:
         wanted = self.prepared.launch
+        if self.engine.plan.warm.interpreter:  # its memory is copied into later runs
+            session.passed.append((launch.FD_PROGRAM, wire.memory_file(b"program", (wanted.program,))))
+            wanted = wanted.replace(program=b"")
         if self.lease is not None:
             wanted = wanted.replace(joins=len(self.lease.join_fds), oom_bytes=self.lease.oom_bytes)
         return wanted

@@ -28,6 +28,7 @@ from sandbox.model.errors import (
 from sandbox.model.launch import LaunchRequest
 from sandbox.model.plan import Plan
 from sandbox.resources.cgroups import Base, LauncherGroup, Lease
+from sandbox.runtime import warm
 from sandbox.runtime.parking import NOTHING_USUAL, Parking, Usual
 
 START_SECONDS = 30.0
@@ -63,6 +64,8 @@ class LauncherProcess:
         try:
             passed.append(wire.memory_file(b"plan", (plan_bytes,)))
             passed.append(os.pidfd_open(os.getpid()))
+            if plan.warm.interpreter:
+                passed.append(wire.memory_file(b"sandbox", (warm.package(),)))
             passed = [_above_standard(fd) for fd in passed]
             self._process = _spawn(passed, base.command_prefix if base else ())
         except OSError as error:

@@ -1,0 +1,260 @@
+"""Running a Python program in a forked interpreter as `python3 SCRIPT`, `-c CODE` or `-m MODULE` does.
+
+Process: the payload's, in the place of exec: every right is given up, the filter is loaded, and the streams are the run's.
+What is here stays reachable for the program (by its frames), so it is little, and knows nothing of the launcher. Source: Modules/main.c,
+Python/pythonrun.c and Python/pylifecycle.c of CPython 3.11.
+"""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import gc
+import io
+import os
+import sys
+
+from sandbox.kernel import interpreter
+from sandbox.model import launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_FLUSH_FAILED = 120
+loaded: frozenset[str] = frozenset()  # the modules that were there before any program
+
+
+class Program:
+    """One program, from the order to its exit code."""
+
+    def __init__(self, order: launch.Program, executable: bytes) -> None:
+        self.kind, place, self.switches = order.warm
+        self.words = [os.fsdecode(word) for word in order.argv]
+        self.name = self.words[0]
+        self.what = self.words[place]
+        self.executable = os.fsdecode(executable)
+        self.environment = dict(entry.partition(b"=")[::2] for entry in order.environment)
+        first = {launch.WARM_CODE: "-c", launch.WARM_MODULE: "-m"}.get(self.kind, self.what)
+        self.argv = [first, *self.words[place + 1 :]]
+        self.interrupted = False
+        self.stopped = False
+
+    def run(self) -> None:
+        """Never returns."""
+        try:
+            self._furnish()
+            code = self._guarded()
+            if not self.stopped:
+                for name in ("__file__", "__cached__"):
+                    vars(sys.modules["__main__"]).pop(name, None)
+            code = _finish(code)
+            if self.interrupted:
+                _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+                os.kill(os.getpid(), _signal.SIGINT)
+            os._exit(code)
+        except BaseException as error:  # a mistake of this file, or memory is out
+            sys.__excepthook__(type(error), error, error.__traceback__)
+        finally:
+            os._exit(1)
+
+    def _furnish(self) -> None:
+        """Give the program everything that a fresh interpreter has of its own."""
+        for name in list(os.environb):
+            del os.environb[name]
+        os.environb.update(self.environment)
+        sys.modules["posix"].environ = dict(self.environment)  # type: ignore[attr-defined]
+        sys.argv[:] = self.argv
+        sys.orig_argv[:] = self.words
+        sys.executable = self.executable
+        if self.switches & launch.NO_BYTECODE:
+            sys.dont_write_bytecode = True
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+        _signal.signal(_signal.SIGXFSZ, _signal.SIG_IGN)
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+        _open_streams(unbuffered=bool(self.switches & launch.UNBUFFERED or self.environment.get(b"PYTHONUNBUFFERED")))
+        for module, function in (("random", "seed"), ("numpy.random", "seed")):
+            if module in sys.modules:
+                getattr(sys.modules[module], function)()
+        vars(sys.modules["__main__"]).clear()
+        main = type(sys)("__main__")
+        importer = sys.modules["_frozen_importlib"].BuiltinImporter
+        vars(main).update(__loader__=importer, __annotations__={}, __builtins__=sys.modules["builtins"])
+        sys.modules["__main__"] = main
+        gc.collect()  # what the launcher had; its frozen part is out of sight
+        gc.enable()
+
+    def _main(self) -> int:
+        """The program itself. Returns its exit code when it comes to its end."""
+        namespace = vars(sys.modules["__main__"])
+        if self.kind == launch.WARM_CODE:
+            self._path("")
+            exec(compile(self.what, "<string>", "exec", dont_inherit=True), namespace)  # noqa: S102
+        elif self.kind == launch.WARM_MODULE:
+            import runpy
+
+            self._path(os.getcwd())
+            runpy._run_module_as_main(self.what, True)  # type: ignore[attr-defined]
+        elif _is_importable(self.what):  # a directory or an archive with a __main__
+            import runpy
+
+            sys.path.insert(0, self.what)
+            runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
+        else:
+            return self._script(namespace)
+        return 0
+
+    def _path(self, first: str) -> None:
+        if not (self.switches & launch.SAFE_PATH or sys.flags.safe_path):
+            sys.path.insert(0, first)
+
+    def _script(self, namespace: dict[str, Any]) -> int:
+        name = self.what if self.what.startswith("/") else f"{os.getcwd()}/{self.what}"
+        try:
+            self._path(os.path.dirname(os.path.realpath(self.what)))
+            if os.path.isdir(name):
+                sys.stderr.write(f"{self.name}: {name!r} is a directory, cannot continue\n")
+                return 1
+            file = interpreter.open_script(os.fsencode(name))
+        except OSError as error:
+            number = error.errno or errno.EIO
+            sys.stderr.write(f"{self.name}: can't open file {name!r}: [Errno {number}] {os.strerror(number)}\n")
+            return 2
+        loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
+        namespace.update(__file__=name, __cached__=None, __loader__=loader("__main__", name))
+        interpreter.run_script(file, os.fsencode(name), namespace)
+        return 0
+
+    def _guarded(self) -> int:
+        """As PyErr_Print: the exit code, after what was raised has been shown."""
+        try:
+            return self._main()
+        except BaseException as error:
+            raised = error
+        self.interrupted = type(raised) is KeyboardInterrupt
+        if isinstance(raised, SystemExit):
+            self.stopped = True
+            return _exit_code(raised)
+        raised.__traceback__ = trace = _without_ours(raised.__traceback__)
+        kind = type(raised)
+        sys.last_type, sys.last_value, sys.last_traceback = kind, raised, trace
+        try:
+            sys.excepthook(kind, raised, trace)
+        except SystemExit as stop:
+            return _exit_code(stop)
+        except BaseException as error:
+            error.__traceback__ = _without_ours(error.__traceback__)
+            sys.stderr.write("Error in sys.excepthook:\n")
+            sys.__excepthook__(type(error), error, error.__traceback__)
+            sys.stderr.write("\nOriginal exception was:\n")
+            sys.__excepthook__(kind, raised, trace)
+        return 1
+
+
+class Start(BaseException):
+    """Thrown in the child: unwinds what it has inherited of its launcher, up to where its program begins (`warmup`)."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.program = program
+
+
+def _without_ours(trace: Any) -> Any:
+    """What is below the frames of this file."""
+    while trace is not None and trace.tb_frame.f_globals is globals():
+        trace = trace.tb_next
+    while trace is not None and trace.tb_frame.f_globals is vars(interpreter):
+        trace = trace.tb_next
+    return trace
+
+
+def _exit_code(stop: SystemExit) -> int:
+    code = stop.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
+    sys.stderr.write(f"{code}\n")
+    return 1
+
+
+def _is_importable(path: str) -> bool:
+    """As CPython decides: whether one of the path hooks takes it."""
+    for hook in sys.path_hooks:
+        try:
+            hook(path)
+        except ImportError:
+            continue
+        return True
+    return False
+
+
+def _open_streams(*, unbuffered: bool) -> None:
+    """New sys.stdin, sys.stdout and sys.stderr; encodings and error handlers are those that this interpreter found at its start."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        old = getattr(sys, f"__{name}__")
+        mode = "w" if number else "r"
+        raw = unbuffered and mode == "w"
+        binary: Any = open(number, mode + "b", buffering=0 if raw else -1, closefd=False)
+        inner = binary if raw else binary.raw
+        inner.name = f"<{name}>"
+        stream = io.TextIOWrapper(
+            binary,
+            encoding=old.encoding,
+            errors=old.errors,
+            newline="\n",
+            line_buffering=not unbuffered and (number == 2 or inner.isatty()),
+            write_through=unbuffered,
+        )
+        stream.mode = mode
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _finish(code: int) -> int:
+    """As Py_FinalizeEx, without taking the interpreter itself to pieces: threads, exit functions, streams, the program's objects."""
+    if "threading" in sys.modules:
+        threading = sys.modules["threading"]
+        try:
+            threading._shutdown()
+        except BaseException as error:
+            _complain(threading, error)
+        del threading
+    import atexit
+
+    atexit._run_exitfuncs()
+    flushed = _flush_streams()
+    sys.last_type = sys.last_value = sys.last_traceback = None
+    for name in ("stdin", "stdout", "stderr"):
+        setattr(sys, name, getattr(sys, f"__{name}__"))
+    for name in [name for name in sys.modules if name not in loaded]:
+        sys.modules.pop(name, None)
+    sys.modules.pop("__main__", None)
+    gc.collect()  # finalizers run, files that were left open are written
+    flushed = _flush_streams() and flushed
+    interpreter.flush_c_streams()
+    return code if flushed else _FLUSH_FAILED
+
+
+def _flush_streams() -> bool:
+    """False when something that was written cannot be delivered."""
+    flushed = True
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None or getattr(stream, "closed", False):
+            continue
+        try:
+            stream.flush()
+        except BaseException as error:
+            if stream is sys.stdout:
+                _complain(stream, error)
+            flushed = False
+    return flushed
+
+
+def _complain(what: object, error: BaseException) -> None:
+    """As PyErr_WriteUnraisable. It goes to nobody where there is no stderr."""
+    try:
+        sys.stderr.write(f"Exception ignored in: {what!r}\n")
+        sys.__excepthook__(type(error), error, _without_ours(error.__traceback__))
+    except BaseException:
+        return
