@@ -95,10 +95,10 @@ class Program:
 
             self._path(os.getcwd())
             runpy._run_module_as_main(self.what, True)  # type: ignore[attr-defined]
-        elif _is_importable(self.what):  # a directory or an archive with a __main__
+        elif _is_importable(self._file()):  # a directory or an archive with a __main__
             import runpy
 
-            sys.path.insert(0, self.what)
+            sys.path.insert(0, self._file())
             runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
         else:
             return self._script(namespace)
@@ -108,8 +108,11 @@ class Program:
         if not (self.switches & launch.SAFE_PATH or sys.flags.safe_path):
             sys.path.insert(0, first)
 
+    def _file(self) -> str:
+        return self.what if self.what.startswith("/") else f"{os.getcwd()}/{self.what}"
+
     def _script(self, namespace: dict[str, Any]) -> int:
-        name = self.what if self.what.startswith("/") else f"{os.getcwd()}/{self.what}"
+        name = self._file()
         try:
             self._path(os.path.dirname(os.path.realpath(self.what)))
             if os.path.isdir(name):
@@ -231,12 +234,12 @@ def _finish(code: int) -> int:
         sys.modules.pop(name, None)
     sys.modules.pop("__main__", None)
     gc.collect()  # finalizers run, files that were left open are written
-    flushed = _flush_streams() and flushed
+    flushed = _flush_streams(again=True) and flushed
     interpreter.flush_c_streams()
     return code if flushed else _FLUSH_FAILED
 
 
-def _flush_streams() -> bool:
+def _flush_streams(*, again: bool = False) -> bool:
     """False when something that was written cannot be delivered."""
     flushed = True
     for stream in (sys.stdout, sys.stderr):
@@ -245,7 +248,7 @@ def _flush_streams() -> bool:
         try:
             stream.flush()
         except BaseException as error:
-            if stream is sys.stdout:
+            if stream is sys.stdout and not again:
                 _complain(stream, error)
             flushed = False
     return flushed
@@ -255,6 +258,7 @@ def _complain(what: object, error: BaseException) -> None:
     """As PyErr_WriteUnraisable. It goes to nobody where there is no stderr."""
     try:
         sys.stderr.write(f"Exception ignored in: {what!r}\n")
-        sys.__excepthook__(type(error), error, _without_ours(error.__traceback__))
+        error.__traceback__ = _without_ours(error.__traceback__)
+        sys.__excepthook__(type(error), error, error.__traceback__)
     except BaseException:
         return

@@ -102,6 +102,8 @@ class LauncherProcess:
             raise LauncherDied(f"the launcher did not answer within {START_SECONDS:.0f} s") from None
         except (OSError, wire.WireError) as error:
             raise ProtocolError(f"the launcher sent something unexpected: {error}") from error
+        if packet is None and self.plan.warm.interpreter:
+            raise warm.start_error(self.plan, steps.WARM_INTERPRETER, 0, 0)
         if packet is None:
             raise LauncherDied("the launcher ended while it was starting", hint="run `sandbox doctor` to see what is missing")
         message, fds = packet
@@ -219,6 +221,8 @@ def start_error(plan: Plan, step: int, index: int, number: int) -> SandboxError:
             steps.TEMPLATE_PROC: "procfs",
         }[step]
         return unsupported(feature, number)
+    if step in warm.STEPS:
+        return warm.start_error(plan, step, index, number)
     path = ""
     if step in (steps.TEMPLATE_SOURCE, steps.TEMPLATE_MOUNT) and index < len(plan.template):
         operation = plan.template[index]

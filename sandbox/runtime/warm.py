@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
@@ -9,7 +10,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox.model import launch
+from sandbox.model import launch, steps
+from sandbox.model.errors import LaunchError
+from sandbox.model.plan import Plan
 from sandbox.model.policy import Policy
 
 _NAME = re.compile(rb"python[0-9.]*")
@@ -17,6 +20,7 @@ _NAME = re.compile(rb"python[0-9.]*")
 _AT_START = re.compile(rb"PYTHON.*|LD_.*|LC_.*|LANG|LANGUAGE|LOCPATH|TZ|TZDIR|MALLOC_.*|GLIBC_TUNABLES|OPENSSL_CONF")
 _SWITCHES = {ord("u"): launch.UNBUFFERED, ord("B"): launch.NO_BYTECODE, ord("P"): launch.SAFE_PATH, ord("s"): 0}
 _ENDS = {ord("c"): launch.WARM_CODE, ord("m"): launch.WARM_MODULE}
+STEPS = (steps.WARM_EXEC, steps.WARM_INTERPRETER, steps.WARM_PLACES, steps.WARM_PRELOAD, steps.WARM_THREADS)
 _ROOMS = ("model", "kernel", "launcher")
 
 
@@ -67,6 +71,32 @@ def _is_text(word: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def start_error(plan: Plan, step: int, index: int, number: int) -> LaunchError:
+    """The exception for an interpreter that did not come up, in words."""
+    interpreter = os.fsdecode(plan.warm.interpreter)
+    name = plan.warm.preload[index] if index < len(plan.warm.preload) else ""
+    why = os.strerror(number) if number else "it ended, or raised an exception"
+    what = {
+        steps.WARM_EXEC: f"the warm interpreter {interpreter!r} cannot be executed inside the sandbox: {why}",
+        steps.WARM_INTERPRETER: f"{interpreter!r} does not come up as a warm interpreter inside the sandbox: {why}",
+        steps.WARM_PLACES: f"the warm interpreter {interpreter!r} would load modules from a place that runs can write",
+        steps.WARM_PRELOAD: f"the module {name!r} cannot be loaded: its import raised {_raised(number)}",
+        steps.WARM_THREADS: f"the module {name!r} cannot be loaded: its import starts a thread, which no fork would have",
+    }[step]
+    hint = {
+        steps.WARM_EXEC: "warm.interpreter is a path inside; mount it with everything that it needs",
+        steps.WARM_INTERPRETER: "it must be a CPython 3.11 or newer that starts under this profile",
+        steps.WARM_PLACES: "mount what is on sys.path read-only, or take it off PYTHONPATH",
+        steps.WARM_THREADS: "leave it out of warm.preload",
+    }.get(step, f'run `python3 -c "import {name}"` with `--set warm.interpreter=` under this profile to see the traceback')
+    return LaunchError(what, step=steps.name_of(step), index=index, errno=number, path=name or interpreter, hint=hint)
+
+
+def _raised(number: int) -> str:
+    known = {errno.ENOENT: "ModuleNotFoundError, of this module or one that it needs", errno.ECANCELED: "SystemExit"}
+    return known.get(number) or (f"an OSError ({os.strerror(number)})" if number else "an exception")
 
 
 @functools.cache
