@@ -66,7 +66,7 @@ class Init:
             self._supervise(child)
         except OSError as error:
             self._fail(self.progress.step, self.progress.index, error.errno or 0)
-        except warm.Start:  # the child has become the payload
+        except warm.Start:  # in the child
             unwound = True
             raise
         except BaseException:
@@ -190,7 +190,7 @@ class Init:
         giver, taker = wire.pair()
         child = os.fork()
         if child == 0:
-            payload.become(self.plan, taker, self.work_fd, self.slave, writer)
+            payload.become(payload.Child(self.plan, taker, self.work_fd, self.slave, writer))
         fds = [fd for fd in (self.listener, self.work_fd, self.master) if fd >= 0]
         present = (self.listener >= 0, self.work_fd >= 0, self.master >= 0)
         wire.send(self.status, (launch.STARTED, *process.own_cpu(), present), [giver.fileno(), *fds])

@@ -157,7 +157,7 @@ class Launcher:
         if not parked:
             run.order(request, present, descriptors.streams())
         try:
-            run.spawn(self.plan, descriptors)
+            run.spawn(self.plan, descriptors, self._let_go)
         except OSError as error:
             step = run.failure[0] if run.failure else steps.CLONE
             run.failure = (step, 0, error.errno or 0)
@@ -177,6 +177,13 @@ class Launcher:
         if idle is not None:
             idle.kill(launch.BY_CALLER)
         return idle is not None
+
+    def _let_go(self) -> None:
+        """In a child: forget our descriptors. It closes them, and what it opens then must not be closed in their name."""
+        self.control.detach()
+        self.epoll.close()
+        for run in self.runs:
+            run.let_go()
 
     def _adopt(self, run: Run) -> None:
         self._watch(run.pidfd, _PIDFD, run)  # first: whatever fails then, its end will be noticed

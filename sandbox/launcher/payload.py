@@ -12,7 +12,6 @@ import _signal
 import errno
 import os
 import struct
-import sys
 
 from sandbox.kernel import filters, process, terminal
 from sandbox.launcher import scratch, warm, wire
@@ -22,47 +21,89 @@ from sandbox.model.launch import Program
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
+    from collections.abc import Callable
+    from typing import TypeVar
 
     from sandbox.model.plan import Plan
+
+    T = TypeVar("T")
 
 FAILURE = struct.Struct("=iii")
 READY = struct.Struct("=qqq?")  # user ns and system ns of the way to exec, RLIMIT_FSIZE, whether there were input files
 _RLIMIT_FSIZE = 1
 
 
-def become(plan: Plan, orders: Socket, work: int, terminal_fd: int, failure: int) -> None:
-    """Turn into the payload. Process: the payload's, before exec. Never returns; raises `warm.Start` where no exec comes."""
-    progress = steps.Progress()
-    start = None
+class Child:
+    """What the child has from its init: the socket of its order, the work directory, the terminal (-1), the pipe to init."""
+
+    __slots__ = ("failure", "orders", "plan", "progress", "terminal", "work")
+
+    def __init__(self, plan: Plan, orders: Socket, work: int, terminal_fd: int, failure: int) -> None:
+        self.plan = plan
+        self.orders = orders
+        self.work = work
+        self.terminal = terminal_fd
+        self.failure = failure
+        self.progress = steps.Progress()
+
+
+def become(child: Child) -> None:
+    """Turn into the payload. Process: the payload's, before exec. Never returns; raises `warm.Start` in a warm launcher."""
+    _guarded(child, _settle)
+    if child.plan.warm.interpreter:
+        raise warm.Start(child)
+    go(child)
+
+
+def go(child: Child) -> warm.Program:
+    """Wait for the order, and execute it. Returns only where no exec is needed, with the program."""
+    return _guarded(child, _obey)
+
+
+def _guarded(child: Child, part: Callable[[Child], T]) -> T:
+    """What fails becomes a record for init, and the end."""
+    failed = True
     try:
-        progress.at(steps.CHILD_SESSION)
-        os.setsid()
-        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-        if terminal_fd >= 0:
-            progress.at(steps.CHILD_STDIO)
-            terminal.take_control(terminal_fd)
-        process.close_all_but(tuple(fd for fd in (orders.fileno(), work, terminal_fd, failure) if fd >= 0))
-        program, streams, files = _order(orders, terminal_fd)
-        _enter(program, files, work, progress)
-        file_limit = _prepare(plan, program, streams, failure, progress)
-        if program.warm:
-            process.prctl(process.PR_SET_DUMPABLE, 1)  # as exec does
-        ready = READY.pack(*process.own_cpu(), file_limit, files >= 0)
-        progress.at(steps.CHILD_FILTER)
-        filters.load_filter(plan.filters.main)
-        progress.at(steps.CHILD_EXEC)
-        os.write(failure, ready)
-        start = _execute(plan, program, progress)
-        os.close(failure)  # as exec does
-        sys.stderr = None  # nobody is to hear that sockets of the launcher were never closed
+        result = part(child)
+        failed = False
     except OSError as error:
-        os.write(failure, FAILURE.pack(progress.step, progress.index, error.errno or 0))
+        os.write(child.failure, FAILURE.pack(child.progress.step, child.progress.index, error.errno or 0))
     except BaseException:
-        os.write(failure, FAILURE.pack(progress.step, progress.index, 0))
+        os.write(child.failure, FAILURE.pack(child.progress.step, child.progress.index, 0))
     finally:
-        if start is None:
+        if failed:
             os._exit(125)
-    raise start
+    return result
+
+
+def _settle(child: Child) -> None:
+    """Leave what init has; nothing is open but what `child` says."""
+    progress = child.progress
+    progress.at(steps.CHILD_SESSION)
+    os.setsid()
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    if child.terminal >= 0:
+        progress.at(steps.CHILD_STDIO)
+        terminal.take_control(child.terminal)
+    process.close_all_but(tuple(fd for fd in (child.orders.fileno(), child.work, child.terminal, child.failure) if fd >= 0))
+
+
+def _obey(child: Child) -> warm.Program:
+    plan, progress = child.plan, child.progress
+    program, streams, files = _order(child.orders, child.terminal)
+    child.orders.detach()  # closed with all others
+    _enter(program, files, child.work, progress)
+    file_limit = _prepare(plan, program, streams, child.failure, progress)
+    if program.warm:
+        process.prctl(process.PR_SET_DUMPABLE, 1)  # as exec does
+    ready = READY.pack(*process.own_cpu(), file_limit, files >= 0)
+    progress.at(steps.CHILD_FILTER)
+    filters.load_filter(plan.filters.main)
+    progress.at(steps.CHILD_EXEC)
+    os.write(child.failure, ready)
+    found = _execute(plan, program, progress)
+    os.close(child.failure)  # as exec does
+    return found
 
 
 def _order(orders: Socket, terminal_fd: int) -> tuple[Program, tuple[int, ...], int]:
@@ -106,7 +147,7 @@ def _prepare(plan: Plan, program: Program, streams: tuple[int, ...], failure: in
     return chosen.get(_RLIMIT_FSIZE, (0, 0))[0]
 
 
-def _execute(plan: Plan, program: Program, progress: steps.Progress) -> warm.Start:
+def _execute(plan: Plan, program: Program, progress: steps.Progress) -> warm.Program:
     """Try the candidates in order, as execvpe(3) does: a file that may not be executed is remembered, not final.
 
     Returns when the first that can be executed is the warm interpreter, and the program one that it can run.
@@ -116,7 +157,7 @@ def _execute(plan: Plan, program: Program, progress: steps.Progress) -> warm.Sta
     for index, path in enumerate(program.candidates):
         progress.index = index
         if program.warm and plan.warm.interpreter and _is_warm(path, plan.warm.interpreter):
-            return warm.Start(warm.Program(program, path))
+            return warm.Program(program, path)
         try:
             os.execve(path, program.argv, environment)
         except OSError as error:

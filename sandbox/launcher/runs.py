@@ -15,6 +15,7 @@ from sandbox.model import launch, steps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
+    from collections.abc import Callable
     from typing import Any
 
     from sandbox.model.launch import LaunchRequest
@@ -103,12 +104,16 @@ class Run:
         self.last_cpu = 0
         self.last_progress = 0
 
-    def spawn(self, plan: Plan, fds: Descriptors) -> None:
+    def spawn(self, plan: Plan, fds: Descriptors, let_go: Callable[[], object]) -> None:
         """Clone init, map its ids and let it go. Raises OSError; `failure` then names the step."""
         ours, theirs = wire.pair()
         self.failure = (steps.CLONE, 0, 0)
         pid, pidfd = namespaces.clone(plan.clone_flags, fds.cgroup2)
         if pid == 0:
+            if plan.warm.interpreter:  # else nothing of this is ever looked at again
+                let_go()
+                self.let_go()
+                ours.detach()
             Init(plan, self.request, theirs, fds.joins).run()
         theirs.close()
         self.pid, self.pidfd, self.status = pid, pidfd, ours
@@ -273,6 +278,12 @@ class Run:
                 self.kill(launch.BY_OOM, resident)
         elif self.cpu_fd >= 0:
             self.cpu_ns = max(0, read_cpu_ns(self.cpu_fd) - sum(self.init_cpu))
+
+    def let_go(self) -> None:
+        """In a child: forget the sockets, which are closed otherwise."""
+        for end in (self.lane, self.status, self.orders):
+            if end is not None:
+                end.detach()
 
     def close(self) -> None:
         """Let go of every descriptor but the lane."""

@@ -8,6 +8,7 @@ Python/pythonrun.c and Python/pylifecycle.c of CPython 3.11.
 from __future__ import annotations
 
 import _signal
+import atexit
 import errno
 import gc
 import io
@@ -21,8 +22,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sandbox.launcher.payload import Child
+
 _FLUSH_FAILED = 120
+_STREAMS = ("stdin", "stdout", "stderr")
+# Set once, by `warmup`, before the first run
 loaded: frozenset[str] = frozenset()  # the modules that were there before any program
+own_environment: dict[bytes, bytes] = {}  # what the interpreter has added to its environment: a coerced locale
 
 
 class Program:
@@ -34,7 +40,7 @@ class Program:
         self.name = self.words[0]
         self.what = self.words[place]
         self.executable = os.fsdecode(executable)
-        self.environment = dict(entry.partition(b"=")[::2] for entry in order.environment)
+        self.environment = {**dict(entry.partition(b"=")[::2] for entry in order.environment), **own_environment}
         first = {launch.WARM_CODE: "-c", launch.WARM_MODULE: "-m"}.get(self.kind, self.what)
         self.argv = [first, *self.words[place + 1 :]]
         self.interrupted = False
@@ -54,16 +60,18 @@ class Program:
                 os.kill(os.getpid(), _signal.SIGINT)
             os._exit(code)
         except BaseException as error:  # a mistake of this file, or memory is out
+            sys.stderr = sys.stderr or open(2, "w", closefd=False)
             sys.__excepthook__(type(error), error, error.__traceback__)
         finally:
             os._exit(1)
 
     def _furnish(self) -> None:
         """Give the program everything that a fresh interpreter has of its own."""
-        for name in list(os.environb):
-            del os.environb[name]
-        os.environb.update(self.environment)
-        sys.modules["posix"].environ = dict(self.environment)  # type: ignore[attr-defined]
+        if list(os.environb.items()) != list(self.environment.items()):
+            for name in list(os.environb):
+                del os.environb[name]
+            os.environb.update(self.environment)
+            sys.modules["posix"].environ = dict(self.environment)  # type: ignore[attr-defined]
         sys.argv[:] = self.argv
         sys.orig_argv[:] = self.words
         sys.executable = self.executable
@@ -73,15 +81,11 @@ class Program:
         _signal.signal(_signal.SIGXFSZ, _signal.SIG_IGN)
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         _open_streams(unbuffered=bool(self.switches & launch.UNBUFFERED or self.environment.get(b"PYTHONUNBUFFERED")))
-        for module, function in (("random", "seed"), ("numpy.random", "seed")):
-            if module in sys.modules:
-                getattr(sys.modules[module], function)()
         vars(sys.modules["__main__"]).clear()
         main = type(sys)("__main__")
         importer = sys.modules["_frozen_importlib"].BuiltinImporter
         vars(main).update(__loader__=importer, __annotations__={}, __builtins__=sys.modules["builtins"])
         sys.modules["__main__"] = main
-        gc.collect()  # what the launcher had; its frozen part is out of sight
         gc.enable()
 
     def _main(self) -> int:
@@ -154,12 +158,32 @@ class Program:
         return 1
 
 
-class Start(BaseException):
-    """Thrown in the child: unwinds what it has inherited of its launcher, up to where its program begins (`warmup`)."""
+def rehearse() -> None:
+    """What can be done before it is known what to run: fresh random numbers, and a first touch of what every program touches.
 
-    def __init__(self, program: Program) -> None:
+    Memory that is shared with the launcher is copied at the first touch: better while nobody waits.
+    """
+    gc.collect(0)  # what the launcher had lately, before a number of its descriptors means another one
+    for module in ("random", "numpy.random"):
+        if module in sys.modules:
+            sys.modules[module].seed()
+    kept = {name: getattr(sys, name) for stream in _STREAMS for name in (stream, f"__{stream}__")}
+    _open_streams(unbuffered=False)
+    vars(sys).update(kept)
+    exec(compile("pass", "<string>", "exec", dont_inherit=True), {})  # noqa: S102
+    list(os.environb.items())
+
+
+class Start(BaseException):
+    """Thrown in the child of init, when nothing is open any more: leaves what it has inherited of launcher and init behind.
+
+    It is caught where the launcher was started (`warmup`), and there the child waits for its order.
+    """
+
+    def __init__(self, child: Child) -> None:
         super().__init__()
-        self.program = program
+        self.child = child
+        sys.stderr = None  # nobody is to hear of sockets that were never closed
 
 
 def _without_ours(trace: Any) -> Any:
@@ -194,7 +218,7 @@ def _is_importable(path: str) -> bool:
 
 def _open_streams(*, unbuffered: bool) -> None:
     """New sys.stdin, sys.stdout and sys.stderr; encodings and error handlers are those that this interpreter found at its start."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    for number, name in enumerate(_STREAMS):
         old = getattr(sys, f"__{name}__")
         mode = "w" if number else "r"
         raw = unbuffered and mode == "w"
@@ -223,12 +247,10 @@ def _finish(code: int) -> int:
         except BaseException as error:
             _complain(threading, error)
         del threading
-    import atexit
-
     atexit._run_exitfuncs()
     flushed = _flush_streams()
     sys.last_type = sys.last_value = sys.last_traceback = None
-    for name in ("stdin", "stdout", "stderr"):
+    for name in _STREAMS:
         setattr(sys, name, getattr(sys, f"__{name}__"))
     for name in [name for name in sys.modules if name not in loaded]:
         sys.modules.pop(name, None)

@@ -14,7 +14,7 @@ import os
 import sys
 
 from sandbox.kernel import process
-from sandbox.launcher import loop, warm, wire
+from sandbox.launcher import loop, payload, warm, wire
 from sandbox.model import launch, steps
 from sandbox.model.plan import Plan
 
@@ -82,15 +82,16 @@ def _refuse(control: Socket, progress: Progress, number: int) -> None:
 
 
 def _serve(plan: Plan, control: Socket, caller_pidfd: int) -> warm.Program:
-    program = None
+    child = None
     try:
         loop.Launcher(plan, control, caller_pidfd).serve()
-    except warm.Start as start:  # a child of a child of ours, with no right left
-        program = start.program
+    except warm.Start as start:  # we are a child of its init, without any right
+        child = start.child
     finally:
-        if program is None:
+        if child is None:
             os._exit(0)
-    return program
+    warm.rehearse()
+    return payload.go(child)
 
 
 def _forget_package(package: int) -> None:
@@ -107,6 +108,7 @@ def _forget_package(package: int) -> None:
 def _load(plan: Plan, progress: Progress) -> None:
     """Import what is to be there. Raises OSError at `progress`: the errno says what was wrong, as far as a number can."""
     _check_places(plan, progress)
+    count = len(os.listdir("/proc/self/fd"))
     kept = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     for index, name in enumerate(plan.warm.preload):
@@ -119,6 +121,9 @@ def _load(plan: Plan, progress: Progress) -> None:
             raise OSError(errno.ECANCELED, name) from None
         progress.at(steps.WARM_THREADS, index)
         if len(os.listdir("/proc/self/task")) != 1:
+            raise OSError(errno.EBUSY, name)
+        progress.at(steps.WARM_DESCRIPTORS, index)
+        if len(os.listdir("/proc/self/fd")) != count:
             raise OSError(errno.EBUSY, name)
     for name, value in kept.items():
         if value is None:
@@ -133,6 +138,8 @@ def _load(plan: Plan, progress: Progress) -> None:
     gc.disable()
     gc.freeze()
     warm.loaded = frozenset(sys.modules)
+    given = {entry.partition(b"=")[0] for entry in plan.warm.environment}
+    warm.own_environment = {name: value for name, value in os.environb.items() if name not in given}
 
 
 def _check_places(plan: Plan, progress: Progress) -> None:

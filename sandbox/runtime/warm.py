@@ -20,7 +20,7 @@ _NAME = re.compile(rb"python[0-9.]*")
 _AT_START = re.compile(rb"PYTHON.*|LD_.*|LC_.*|LANG|LANGUAGE|LOCPATH|TZ|TZDIR|MALLOC_.*|GLIBC_TUNABLES|OPENSSL_CONF")
 _SWITCHES = {ord("u"): launch.UNBUFFERED, ord("B"): launch.NO_BYTECODE, ord("P"): launch.SAFE_PATH, ord("s"): 0}
 _ENDS = {ord("c"): launch.WARM_CODE, ord("m"): launch.WARM_MODULE}
-STEPS = (steps.WARM_EXEC, steps.WARM_INTERPRETER, steps.WARM_PLACES, steps.WARM_PRELOAD, steps.WARM_THREADS)
+STEPS = (steps.WARM_EXEC, steps.WARM_INTERPRETER, steps.WARM_PLACES, steps.WARM_PRELOAD, steps.WARM_THREADS, steps.WARM_DESCRIPTORS)
 _ROOMS = ("model", "kernel", "launcher")
 
 
@@ -84,12 +84,14 @@ def start_error(plan: Plan, step: int, index: int, number: int) -> LaunchError:
         steps.WARM_PLACES: f"the warm interpreter {interpreter!r} would load modules from a place that runs can write",
         steps.WARM_PRELOAD: f"the module {name!r} cannot be loaded: its import raised {_raised(number)}",
         steps.WARM_THREADS: f"the module {name!r} cannot be loaded: its import starts a thread, which no fork would have",
+        steps.WARM_DESCRIPTORS: f"the module {name!r} cannot be loaded: its import leaves a file open, which no run may share",
     }[step]
     hint = {
         steps.WARM_EXEC: "warm.interpreter is a path inside; mount it with everything that it needs",
         steps.WARM_INTERPRETER: "it must be a CPython 3.11 or newer that starts under this profile",
         steps.WARM_PLACES: "mount what is on sys.path read-only, or take it off PYTHONPATH",
         steps.WARM_THREADS: "leave it out of warm.preload",
+        steps.WARM_DESCRIPTORS: "leave it out of warm.preload",
     }.get(step, f'run `python3 -c "import {name}"` with `--set warm.interpreter=` under this profile to see the traceback')
     return LaunchError(what, step=steps.name_of(step), index=index, errno=number, path=name or interpreter, hint=hint)
 

@@ -336,6 +336,7 @@ def test_a_virtual_environment(tmp_path: Path, degraded: bool) -> None:
         ("nothere", None, "nothere"),
         ("broken", "1 / 0", "raised"),
         ("threads", "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "thread"),
+        ("opens", "held = open('/etc/passwd')", "leaves a file open"),
         ("leaves", "import sys; sys.exit(0)", "leaves"),
     ],
 )
