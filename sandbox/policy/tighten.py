@@ -196,7 +196,9 @@ def _cold(policy: Policy, key: str, value: object) -> Policy:
     if value == "":
         return dataclasses.replace(policy, warm=COLD)
     if value != policy.warm.interpreter:
-        raise PolicyError(f"{value!r} is not the profile's {policy.warm.interpreter!r}", path=key, hint='only "" can be said here')
+        raise PolicyError(
+            f"{value!r} is not the profile's {policy.warm.interpreter!r}", path=key, hint='only "" can be said here'
+        )
     return policy
 
 

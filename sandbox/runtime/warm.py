@@ -20,7 +20,14 @@ _NAME = re.compile(rb"python[0-9.]*")
 _AT_START = re.compile(rb"PYTHON.*|LD_.*|LC_.*|LANG|LANGUAGE|LOCPATH|TZ|TZDIR|MALLOC_.*|GLIBC_TUNABLES|OPENSSL_CONF")
 _SWITCHES = {ord("u"): launch.UNBUFFERED, ord("B"): launch.NO_BYTECODE, ord("P"): launch.SAFE_PATH, ord("s"): 0}
 _ENDS = {ord("c"): launch.WARM_CODE, ord("m"): launch.WARM_MODULE}
-STEPS = (steps.WARM_EXEC, steps.WARM_INTERPRETER, steps.WARM_PLACES, steps.WARM_PRELOAD, steps.WARM_THREADS, steps.WARM_DESCRIPTORS)
+STEPS = (
+    steps.WARM_EXEC,
+    steps.WARM_INTERPRETER,
+    steps.WARM_PLACES,
+    steps.WARM_PRELOAD,
+    steps.WARM_THREADS,
+    steps.WARM_DESCRIPTORS,
+)
 _ROOMS = ("model", "kernel", "launcher")
 
 

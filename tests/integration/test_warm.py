@@ -211,13 +211,21 @@ def test_arguments(name: str, cold: Sandbox, warm: Sandbox) -> None:
     assert seen(warm.run(argv, **options)) == seen(cold.run(argv, **options))
 
 
-@pytest.mark.parametrize("argv", [["python3", "-c", MARK], [PYTHON, "-c", MARK], ["python3", "-uB", "m.py"], ["python3", "-m", "m"]])
+@pytest.mark.parametrize(
+    "argv", [["python3", "-c", MARK], [PYTHON, "-c", MARK], ["python3", "-uB", "m.py"], ["python3", "-m", "m"]]
+)
 def test_what_runs_warm(argv: list[str], warm: Sandbox) -> None:
     assert warm.run(argv, files={"m.py": MARK.encode()}).text() == "warm\n"
 
 
 @pytest.mark.parametrize(
-    "argv", [["python3", "-I", "-c", MARK], ["/bin/python3", "-c", MARK], ["env", "python3", "-c", MARK], ["sh", "-c", f'python3 -c "{MARK}"']]
+    "argv",
+    [
+        ["python3", "-I", "-c", MARK],
+        ["/bin/python3", "-c", MARK],
+        ["env", "python3", "-c", MARK],
+        ["sh", "-c", f'python3 -c "{MARK}"'],
+    ],
 )
 def test_what_is_executed(argv: list[str], warm: Sandbox) -> None:
     result = warm.run(argv)
@@ -272,7 +280,13 @@ def test_a_terminal(cold: Sandbox, warm: Sandbox) -> None:
 
 def test_own_environment_and_directory(cold: Sandbox, warm: Sandbox) -> None:
     code = "import os, ctypes; print(os.environ, os.getcwd()); os.system('env | sort')"
-    for env in ({"A": "1", "HOME": "/tmp"}, {"LANG": "C"}, {"TZ": "Asia/Tokyo"}, {"LC_ALL": "POSIX"}, {"PYTHONIOENCODING": "latin-1"}):
+    for env in (
+        {"A": "1", "HOME": "/tmp"},
+        {"LANG": "C"},
+        {"TZ": "Asia/Tokyo"},
+        {"LC_ALL": "POSIX"},
+        {"PYTHONIOENCODING": "latin-1"},
+    ):
         argv = ["python3", "-c", code + "; import time, sys; print(time.tzname, sys.stdout.encoding, sys.stdout.errors)"]
         options: dict[str, Any] = {"env": env, "cwd": "/tmp"}
         assert seen(warm.run(argv, **options)) == seen(cold.run(argv, **options)), env
