@@ -55,7 +55,7 @@ class Init:
         self.file_limit = 0
 
     def run(self) -> None:
-        """Process: init, from its first instruction to its last. Never returns, but in the child that a warm program needs."""
+        """Process: init, from its first instruction to its last. Never returns; leaves by `warm.Start` in its child."""
         unwound = False
         try:
             self._enter()

@@ -1,8 +1,9 @@
 """Running a Python program in a forked interpreter as `python3 SCRIPT`, `-c CODE` or `-m MODULE` does.
 
 Process: the payload's, in the place of exec: every right is given up, the filter is loaded, and the streams are the run's.
-What is here stays reachable for the program (by its frames), so it is little, and knows nothing of the launcher. Source: Modules/main.c,
-Python/pythonrun.c and Python/pylifecycle.c of CPython 3.11.
+What is here stays reachable for the program (by its frames), so it is little, and knows nothing of the launcher.
+
+Source: Modules/main.c, Python/pythonrun.c and Python/pylifecycle.c of CPython 3.11.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Program:
                 os.kill(os.getpid(), _signal.SIGINT)
             os._exit(code)
         except BaseException as error:  # a mistake of this file, or memory is out
-            sys.stderr = sys.stderr or open(2, "w", closefd=False)
+            sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
             sys.__excepthook__(type(error), error, error.__traceback__)
         finally:
             os._exit(1)
@@ -217,15 +218,15 @@ def _is_importable(path: str) -> bool:
 
 
 def _open_streams(*, unbuffered: bool) -> None:
-    """New sys.stdin, sys.stdout and sys.stderr; encodings and error handlers are those that this interpreter found at its start."""
+    """New sys.stdin, sys.stdout, sys.stderr, with the encodings and error handlers that this interpreter found at its start."""
     for number, name in enumerate(_STREAMS):
         old = getattr(sys, f"__{name}__")
         mode = "w" if number else "r"
         raw = unbuffered and mode == "w"
-        binary: Any = open(number, mode + "b", buffering=0 if raw else -1, closefd=False)
+        binary: Any = open(number, mode + "b", buffering=0 if raw else -1, closefd=False)  # noqa: SIM115
         inner = binary if raw else binary.raw
         inner.name = f"<{name}>"
-        stream = io.TextIOWrapper(
+        stream: Any = io.TextIOWrapper(
             binary,
             encoding=old.encoding,
             errors=old.errors,
@@ -239,7 +240,7 @@ def _open_streams(*, unbuffered: bool) -> None:
 
 
 def _finish(code: int) -> int:
-    """As Py_FinalizeEx, without taking the interpreter itself to pieces: threads, exit functions, streams, the program's objects."""
+    """As Py_FinalizeEx, but the interpreter stays whole: threads, exit functions, streams, the program's objects."""
     if "threading" in sys.modules:
         threading = sys.modules["threading"]
         try:

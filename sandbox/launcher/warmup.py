@@ -107,7 +107,7 @@ def _forget_package(package: int) -> None:
 
 def _load(plan: Plan, progress: Progress) -> None:
     """Import what is to be there. Raises OSError at `progress`: the errno says what was wrong, as far as a number can."""
-    _check_places(plan, progress)
+    _check_places(progress)
     count = len(os.listdir("/proc/self/fd"))
     kept = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
@@ -142,7 +142,7 @@ def _load(plan: Plan, progress: Progress) -> None:
     warm.own_environment = {name: value for name, value in os.environb.items() if name not in given}
 
 
-def _check_places(plan: Plan, progress: Progress) -> None:
+def _check_places(progress: Progress) -> None:
     """A run must not be able to write what the next launcher executes: everything is imported from read-only places."""
     for path in (sys.executable, sys.prefix, sys.base_prefix, *sys.path):
         progress.at(steps.WARM_PLACES)

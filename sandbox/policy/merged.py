@@ -11,7 +11,8 @@ from sandbox.policy.lines import line_of
 from sandbox.policy.load import Layer
 
 _SECTIONS = (
-    "identity namespaces rootfs scratch work dev paths capabilities seccomp landlock limits cgroup network environment process warm"
+    "identity namespaces rootfs scratch work dev paths capabilities seccomp landlock limits cgroup network environment process"
+    " warm"
 ).split()
 
 
