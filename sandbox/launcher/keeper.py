@@ -37,7 +37,7 @@ def main(control_fd: int, plan_fd: int, caller_pidfd: int, package: int = -1) ->
     os.umask(0o077)
     control = _socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
-    process.close_all_but(tuple(fd for fd in (control_fd, plan_fd, caller_pidfd, package) if fd >= 0))
+    process.close_all_but((control_fd, plan_fd, caller_pidfd, package))
     plan = Plan.decode(wire.read_memory_file(plan_fd))
     os.close(plan_fd)
     try:

@@ -61,7 +61,7 @@ layers.register(
     Layer(name="descriptors: caller", caller=spawning(_leave_open)),
     Layer(
         name="descriptors: keeper",
-        patches=(("launcher/keeper.py", "    process.close_all_but((control_fd, plan_fd, caller_pidfd))\n", ""),),
+        patches=(("launcher/keeper.py", "    process.close_all_but((control_fd, plan_fd, caller_pidfd, package))\n", ""),),
     ),
     Layer(name="descriptors: init", patches=(("launcher/init.py", _INITS_DESCRIPTORS, ""),)),
     Layer(name="descriptors: child", patches=(("launcher/payload.py", CHILDS_DESCRIPTORS, ""),)),
