@@ -85,7 +85,7 @@ def _settle(child: Child) -> None:
     if child.terminal >= 0:
         progress.at(steps.CHILD_STDIO)
         terminal.take_control(child.terminal)
-    process.close_all_but(tuple(fd for fd in (child.orders.fileno(), child.work, child.terminal, child.failure) if fd >= 0))
+    process.close_all_but((child.orders.fileno(), child.work, child.terminal, child.failure))
 
 
 def _obey(child: Child) -> warm.Program:

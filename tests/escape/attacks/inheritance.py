@@ -53,9 +53,7 @@ def _unguarded() -> Iterator[None]:
 _EXECVE = "os.execve(path, program.argv, environment)"
 _FORK = "        child = os.fork()\n        if child == 0:\n"
 _INITS_DESCRIPTORS = "        process.close_all_but((*self.joins, self.status.fileno()))\n"
-CHILDS_DESCRIPTORS = (
-    "        process.close_all_but(tuple(fd for fd in (orders.fileno(), work, terminal_fd, failure) if fd >= 0))\n"
-)
+CHILDS_DESCRIPTORS = "    process.close_all_but((child.orders.fileno(), child.work, child.terminal, child.failure))\n"
 _CWD = 'if not os.getcwdb().startswith(b"/"):'
 layers.register(
     Layer(name="descriptors: caller", caller=spawning(_leave_open)),
@@ -93,7 +91,7 @@ layers.register(
     Layer(name="every signal", patches=(("kernel/process.py", "_UNCHANGEABLE = (9, 19)", "_UNCHANGEABLE = (9, 19, 32, 33)"),)),
     Layer(
         name="default SIGPIPE",
-        patches=(("launcher/payload.py", "        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)\n", ""),),
+        patches=(("launcher/payload.py", "    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)\n", ""),),
     ),
     Layer(
         name="signal mask",
