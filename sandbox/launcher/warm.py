@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sandbox.launcher.payload import Child
 
 _FLUSH_FAILED = 120
+_SAYS_WHERE = (3, 13)
 _STREAMS = ("stdin", "stdout", "stderr")
 # Set once, by `warmup`, before the first run
 loaded: frozenset[str] = frozenset()  # the modules that were there before any program
@@ -94,6 +95,9 @@ class Program:
         namespace = vars(sys.modules["__main__"])
         if self.kind == launch.WARM_CODE:
             self._path("")
+            if "linecache" in sys.modules:  # from 3.13 on the source of -c is kept there; of ours nothing is
+                lines = [line + "\n" for line in self.what.splitlines()]
+                sys.modules["linecache"].cache["<string>"] = (len(self.what), None, lines, "<string>")
             exec(compile(self.what, "<string>", "exec", dont_inherit=True), namespace)  # noqa: S102
         elif self.kind == launch.WARM_MODULE:
             import runpy
@@ -280,7 +284,9 @@ def _flush_streams(*, again: bool = False) -> bool:
 def _complain(what: object, error: BaseException) -> None:
     """As PyErr_WriteUnraisable. It goes to nobody where there is no stderr."""
     try:
-        sys.stderr.write(f"Exception ignored in: {what!r}\n")
+        flushing = what is sys.stdout and sys.version_info >= _SAYS_WHERE
+        where = "on flushing sys.stdout:" if flushing else f"in: {what!r}"
+        sys.stderr.write(f"Exception ignored {where}\n")
         error.__traceback__ = _without_ours(error.__traceback__)
         sys.__excepthook__(type(error), error, error.__traceback__)
     except BaseException:
