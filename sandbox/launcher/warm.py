@@ -43,7 +43,7 @@ class Program:
         self.what = self.words[place]
         self.executable = os.fsdecode(executable)
         self.environment = {**dict(entry.partition(b"=")[::2] for entry in order.environment), **own_environment}
-        first = {launch.WARM_CODE: "-c", launch.WARM_MODULE: "-m"}.get(self.kind, self.what)
+        first = {launch.PY_CODE: "-c", launch.PY_MODULE: "-m"}.get(self.kind, self.what)
         self.argv = [first, *self.words[place + 1 :]]
         self.interrupted = False
         self.stopped = False
@@ -77,12 +77,12 @@ class Program:
         sys.argv[:] = self.argv
         sys.orig_argv[:] = self.words
         sys.executable = self.executable
-        if self.switches & launch.NO_BYTECODE:
+        if self.switches & launch.PY_NO_BYTECODE:
             sys.dont_write_bytecode = True
         _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
         _signal.signal(_signal.SIGXFSZ, _signal.SIG_IGN)
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-        _open_streams(unbuffered=bool(self.switches & launch.UNBUFFERED or self.environment.get(b"PYTHONUNBUFFERED")))
+        _open_streams(unbuffered=bool(self.switches & launch.PY_UNBUFFERED or self.environment.get(b"PYTHONUNBUFFERED")))
         vars(sys.modules["__main__"]).clear()
         main = type(sys)("__main__")
         importer = sys.modules["_frozen_importlib"].BuiltinImporter
@@ -93,13 +93,13 @@ class Program:
     def _main(self) -> int:
         """The program itself. Returns its exit code when it comes to its end."""
         namespace = vars(sys.modules["__main__"])
-        if self.kind == launch.WARM_CODE:
+        if self.kind == launch.PY_CODE:
             self._path("")
             if "linecache" in sys.modules:  # from 3.13 on the source of -c is kept there; of ours nothing is
                 lines = [line + "\n" for line in self.what.splitlines()]
                 sys.modules["linecache"].cache["<string>"] = (len(self.what), None, lines, "<string>")
             exec(compile(self.what, "<string>", "exec", dont_inherit=True), namespace)  # noqa: S102
-        elif self.kind == launch.WARM_MODULE:
+        elif self.kind == launch.PY_MODULE:
             import runpy
 
             self._path(os.getcwd())
@@ -114,7 +114,7 @@ class Program:
         return 0
 
     def _path(self, first: str) -> None:
-        if not (self.switches & launch.SAFE_PATH or sys.flags.safe_path):
+        if not (self.switches & launch.PY_SAFE_PATH or sys.flags.safe_path):
             sys.path.insert(0, first)
 
     def _file(self) -> str:

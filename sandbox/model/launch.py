@@ -46,12 +46,12 @@ FD_STREAMS = FD_STDIN | FD_STDOUT | FD_STDERR | FD_FILES | FD_PROGRAM  # those t
 # and after these `joins` descriptors of cgroup.procs files (v1)
 
 # what a warm interpreter runs, and the switches that it knows (field `warm` of Program)
-WARM_SCRIPT = 1
-WARM_CODE = 2
-WARM_MODULE = 3
-UNBUFFERED = 1 << 0
-NO_BYTECODE = 1 << 1
-SAFE_PATH = 1 << 2
+PY_SCRIPT = 1
+PY_CODE = 2
+PY_MODULE = 3
+PY_UNBUFFERED = 1 << 0
+PY_NO_BYTECODE = 1 << 1
+PY_SAFE_PATH = 1 << 2
 
 
 class Program(Record):

@@ -18,8 +18,8 @@ from sandbox.model.policy import Policy
 _NAME = re.compile(rb"python[0-9.]*")
 # Python and the C library look at these when they start: with a value of its own the run needs a start of its own.
 _AT_START = re.compile(rb"PYTHON.*|LD_.*|LC_.*|LANG|LANGUAGE|LOCPATH|TZ|TZDIR|MALLOC_.*|GLIBC_TUNABLES|OPENSSL_CONF")
-_SWITCHES = {ord("u"): launch.UNBUFFERED, ord("B"): launch.NO_BYTECODE, ord("P"): launch.SAFE_PATH, ord("s"): 0}
-_ENDS = {ord("c"): launch.WARM_CODE, ord("m"): launch.WARM_MODULE}
+_SWITCHES = {ord("u"): launch.PY_UNBUFFERED, ord("B"): launch.PY_NO_BYTECODE, ord("P"): launch.PY_SAFE_PATH, ord("s"): 0}
+_ENDS = {ord("c"): launch.PY_CODE, ord("m"): launch.PY_MODULE}
 STEPS = (
     steps.WARM_EXEC,
     steps.WARM_INTERPRETER,
@@ -42,7 +42,7 @@ def form(policy: Policy, words: Sequence[bytes], environment: Sequence[bytes]) -
     switches = 0
     for place, word in enumerate(words[1:], 1):
         if not word.startswith(b"-"):
-            return (launch.WARM_SCRIPT, place, switches) if word and not word.endswith(b".pyc") else ()
+            return (launch.PY_SCRIPT, place, switches) if word and not word.endswith(b".pyc") else ()
         for at, letter in enumerate(word[1:], 1):
             if letter in _ENDS:
                 alone = at + 1 == len(word) and place + 1 < len(words)  # an argument in the same word is rare

@@ -17,7 +17,7 @@ from sandbox.runtime import warm
 POLICY = Profile.load("python-warm").policy
 ENVIRONMENT = tuple(f"{name}={value}".encode() for name, value in POLICY.environment.values)
 PLAN = build_plan(Profile.load("python").policy, gather(), Filters(main=b"", notify=b"", kill=(), names=()))
-SCRIPT, CODE, MODULE = launch.WARM_SCRIPT, launch.WARM_CODE, launch.WARM_MODULE
+SCRIPT, CODE, MODULE = launch.PY_SCRIPT, launch.PY_CODE, launch.PY_MODULE
 
 
 def form(*words: str, environment: tuple[bytes, ...] = ENVIRONMENT) -> tuple[int, ...]:
@@ -31,9 +31,9 @@ def form(*words: str, environment: tuple[bytes, ...] = ENVIRONMENT) -> tuple[int
         (["python", "x.py", "-c"], (SCRIPT, 1, 0)),
         (["python3.11", "-c", "pass"], (CODE, 2, 0)),
         (["/usr/bin/python3", "-m", "x", "-u"], (MODULE, 2, 0)),
-        (["python3", "-u", "x.py"], (SCRIPT, 2, launch.UNBUFFERED)),
-        (["python3", "-uBc", "pass"], (CODE, 2, launch.UNBUFFERED | launch.NO_BYTECODE)),
-        (["python3", "-s", "-P", "-m", "x"], (MODULE, 4, launch.SAFE_PATH)),
+        (["python3", "-u", "x.py"], (SCRIPT, 2, launch.PY_UNBUFFERED)),
+        (["python3", "-uBc", "pass"], (CODE, 2, launch.PY_UNBUFFERED | launch.PY_NO_BYTECODE)),
+        (["python3", "-s", "-P", "-m", "x"], (MODULE, 4, launch.PY_SAFE_PATH)),
         (["python3", "-c", "-x"], (CODE, 2, 0)),
         (["python3", "-c", ""], (CODE, 2, 0)),
     ],
