@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sandbox.launcher.payload import Child
 
 _FLUSH_FAILED = 120
-_SAYS_WHERE = (3, 13)
+_TELLS_MORE = (3, 13)  # keeps the source of -c for tracebacks, and says that it was flushing
 _STREAMS = ("stdin", "stdout", "stderr")
 # Set once, by `warmup`, before the first run
 loaded: frozenset[str] = frozenset()  # the modules that were there before any program
@@ -55,7 +55,7 @@ class Program:
             code = self._guarded()
             if not self.stopped:
                 for name in ("__file__", "__cached__"):
-                    vars(sys.modules["__main__"]).pop(name, None)
+                    vars(sys.modules.get("__main__", sys)).pop(name, None)
             code = _finish(code)
             if self.interrupted:
                 _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
@@ -95,7 +95,7 @@ class Program:
         namespace = vars(sys.modules["__main__"])
         if self.kind == launch.PY_CODE:
             self._path("")
-            if "linecache" in sys.modules:  # from 3.13 on the source of -c is kept there; of ours nothing is
+            if sys.version_info >= _TELLS_MORE and "linecache" in sys.modules:  # where it had our own
                 lines = [line + "\n" for line in self.what.splitlines()]
                 sys.modules["linecache"].cache["<string>"] = (len(self.what), None, lines, "<string>")
             exec(compile(self.what, "<string>", "exec", dont_inherit=True), namespace)  # noqa: S102
@@ -284,7 +284,7 @@ def _flush_streams(*, again: bool = False) -> bool:
 def _complain(what: object, error: BaseException) -> None:
     """As PyErr_WriteUnraisable. It goes to nobody where there is no stderr."""
     try:
-        flushing = what is sys.stdout and sys.version_info >= _SAYS_WHERE
+        flushing = what is sys.stdout and sys.version_info >= _TELLS_MORE
         where = "on flushing sys.stdout:" if flushing else f"in: {what!r}"
         sys.stderr.write(f"Exception ignored {where}\n")
         error.__traceback__ = _without_ours(error.__traceback__)
