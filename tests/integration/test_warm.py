@@ -164,14 +164,17 @@ def test_random_numbers_differ(warm: Sandbox) -> None:
     assert len(set(drawn)) == len(drawn)
 
 
-def test_modules_that_are_loaded(degraded: bool) -> None:
-    text = 'extends = "python-warm"\n[warm]\npreload = ["json", "decimal", "random"]\n'
+def test_modules_that_are_loaded(cold: Sandbox, degraded: bool) -> None:
+    text = 'extends = "python-warm"\n[warm]\npreload = ["json", "decimal", "random", "logging", "threading"]\n'
     with made(text, allow_degraded=degraded) as box:
         code = "import sys; print([name in sys.modules for name in ('json', 'decimal', 'fractions')])"
         code += "; import random; print(random.random())"
         results = [box.run(["python3", "-c", code]).text().split("\n") for _ in range(4)]
         assert {result[0] for result in results} == {"[True, True, False]"}
         assert len({result[1] for result in results}) == 4
+        for name in ("traceback", "logging", "thread", "thread fails", "pool", "processes", "exit in the middle"):
+            argv = ["python3", "-c", SCRIPTS[name]]
+            assert seen(box.run(argv)) == seen(cold.run(argv)), name
 
 
 def test_numpy(degraded: bool) -> None:
