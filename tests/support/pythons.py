@@ -75,7 +75,7 @@ SCRIPTS: dict[str, str] = {
     "closed stdout": "import os, sys\nos.close(1); print('x')\n",
     "full stdout": "import os, sys\nos.dup2(os.open('/dev/full', os.O_WRONLY), 1); print('x')\n",
     "no stdout": "import sys; sys.stdout = None; print('x'); sys.stderr.write('y')",
-    "large output": "print('x' * 3000000)",
+    "large output": "print('x' * 900000)",
     "text": "print('\xe4\u20ac\U0001f600', ascii('\xe4'))",
     "relative import": "import other; print(other.__file__, other.__name__)",
     "import fails": "import nothere\n",
