@@ -1,4 +1,4 @@
-"""Entry point: `python -I -S …/sandbox/launcher/__main__.py CONTROL_FD PLAN_FD CALLER_PIDFD`.
+"""Entry point: `python -I -S …/sandbox/launcher/__main__.py CONTROL_FD PLAN_FD CALLER_PIDFD [PACKAGE_FD]`.
 
 Isolated mode puts nothing of the caller's environment or directory on the path; the package's own parent is added.
 """
@@ -12,4 +12,4 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from sandbox.launcher import keeper
 
-    keeper.main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    keeper.main(*map(int, sys.argv[1:]))

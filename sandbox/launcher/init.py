@@ -13,7 +13,7 @@ import os
 
 from sandbox.kernel import filters, mounts, namespaces, process, terminal
 from sandbox.kernel.libc import AT_FDCWD
-from sandbox.launcher import overlay, payload, scratch, wire
+from sandbox.launcher import overlay, payload, scratch, warm, wire
 from sandbox.model import launch, steps
 
 TYPE_CHECKING = False
@@ -55,7 +55,8 @@ class Init:
         self.file_limit = 0
 
     def run(self) -> None:
-        """Process: init, from its first instruction to its last. Never returns."""
+        """Process: init, from its first instruction to its last. Never returns; leaves by `warm.Start` in its child."""
+        unwound = False
         try:
             self._enter()
             self._furnish()
@@ -65,10 +66,14 @@ class Init:
             self._supervise(child)
         except OSError as error:
             self._fail(self.progress.step, self.progress.index, error.errno or 0)
+        except warm.Start:  # in the child
+            unwound = True
+            raise
         except BaseException:
             self._fail(self.progress.step, self.progress.index, 0)
         finally:
-            os._exit(1)
+            if not unwound:
+                os._exit(1)
 
     def _fail(self, step: int, index: int, number: int) -> None:
         wire.send(self.status, (launch.FAILED, step, index, number))
@@ -185,7 +190,7 @@ class Init:
         giver, taker = wire.pair()
         child = os.fork()
         if child == 0:
-            payload.become(self.plan, taker, self.work_fd, self.slave, writer)
+            payload.become(payload.Child(self.plan, taker, self.work_fd, self.slave, writer))
         fds = [fd for fd in (self.listener, self.work_fd, self.master) if fd >= 0]
         present = (self.listener >= 0, self.work_fd >= 0, self.master >= 0)
         wire.send(self.status, (launch.STARTED, *process.own_cpu(), present), [giver.fileno(), *fds])

@@ -16,7 +16,7 @@ import time
 
 from sandbox.kernel import namespaces, process
 from sandbox.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
-from sandbox.launcher import loop, template, wire
+from sandbox.launcher import loop, template, warmup, wire
 from sandbox.model import launch, steps
 from sandbox.model.plan import Plan
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _REMOVE_SECONDS = 5.0
 
 
-def main(control_fd: int, plan_fd: int, caller_pidfd: int) -> None:
+def main(control_fd: int, plan_fd: int, caller_pidfd: int, package: int = -1) -> None:
     """Serve one caller, then exit. Process: the keeper (and, after the clone, the launcher)."""
     _occupy_standard_streams()
     process.default_signals(ignore=_signal.SIGPIPE)  # until the payload
@@ -38,7 +38,7 @@ def main(control_fd: int, plan_fd: int, caller_pidfd: int) -> None:
     os.chdir("/")
     control = _socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
-    process.close_all_but((control_fd, plan_fd, caller_pidfd))
+    process.close_all_but((control_fd, plan_fd, caller_pidfd, package))
     plan = Plan.decode(wire.read_memory_file(plan_fd))
     os.close(plan_fd)
     try:
@@ -55,9 +55,9 @@ def main(control_fd: int, plan_fd: int, caller_pidfd: int) -> None:
         _refuse(control, steps.TEMPLATE_NAMESPACES, error)
     if pid == 0:
         ours.close()
-        _launcher(plan, control, theirs, caller_pidfd)
+        _launcher(plan, control, theirs, caller_pidfd, package)
     theirs.close()
-    os.close(caller_pidfd)
+    wire.close_all((caller_pidfd, package))
     directories = _introduce(plan, control, ours, pid)
     control.close()
     os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
@@ -84,7 +84,7 @@ def _introduce(plan: Plan, control: Socket, launcher: Socket, pid: int) -> tuple
     return directories
 
 
-def _launcher(plan: Plan, control: Socket, keeper: Socket, caller_pidfd: int) -> None:
+def _launcher(plan: Plan, control: Socket, keeper: Socket, caller_pidfd: int, package: int) -> None:
     """Process: the launcher, from its first instruction to its last."""
     progress = steps.Progress()
     progress.step = steps.TEMPLATE_ID_MAP
@@ -94,6 +94,8 @@ def _launcher(plan: Plan, control: Socket, keeper: Socket, caller_pidfd: int) ->
             os._exit(1)
         keeper.close()
         template.build(plan, progress)
+        if plan.warm.interpreter:
+            warmup.enter(plan, control, caller_pidfd, package, progress)
         wire.send(control, (launch.READY,))
     except OSError as error:
         _refuse(control, progress.step, error, progress.index)

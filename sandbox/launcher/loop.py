@@ -132,12 +132,16 @@ class Launcher:
             kind, present, body = message
             request = LaunchRequest.from_tuple(body)
             descriptors = Descriptors(present, fds, request.joins)
-            if descriptors.lane < 0 or kind not in (launch.LAUNCH, launch.PARK):
+            if descriptors.lane < 0 or kind not in (launch.LAUNCH, launch.PARK) or not self._may_know(request):
                 raise wire.WireError("no launch")
         except (ValueError, IndexError, TypeError, wire.WireError):
             wire.close_all(fds)  # the caller sees its lane closed
             return
         self._start(request, descriptors, present, parked=kind == launch.PARK)
+
+    def _may_know(self, request: LaunchRequest) -> bool:
+        """The memory of a warm launcher is copied into every run: it must never hold what another one was given."""
+        return not (self.plan.warm.interpreter and request.program)
 
     def _start(self, request: LaunchRequest, descriptors: Descriptors, present: int, *, parked: bool) -> None:
         if self.plan.ids.slots and not self.slots and self._slot_is_near():
@@ -153,7 +157,7 @@ class Launcher:
         if not parked:
             run.order(request, present, descriptors.streams())
         try:
-            run.spawn(self.plan, descriptors)
+            run.spawn(self.plan, descriptors, self._let_go)
         except OSError as error:
             step = run.failure[0] if run.failure else steps.CLONE
             run.failure = (step, 0, error.errno or 0)
@@ -173,6 +177,13 @@ class Launcher:
         if idle is not None:
             idle.kill(launch.BY_CALLER)
         return idle is not None
+
+    def _let_go(self) -> None:
+        """In a child: forget our descriptors. It closes them, and what it opens then must not be closed in their name."""
+        self.control.detach()
+        self.epoll.close()
+        for run in self.runs:
+            run.let_go()
 
     def _adopt(self, run: Run) -> None:
         self._watch(run.pidfd, _PIDFD, run)  # first: whatever fails then, its end will be noticed
@@ -209,6 +220,8 @@ class Launcher:
             _, present, body = message
             request = LaunchRequest.from_tuple(body)
             streams = Descriptors(present, fds).streams()
+            if not self._may_know(request):
+                raise wire.WireError("a program that later runs could find")
         except (ValueError, IndexError, TypeError, wire.WireError):
             wire.close_all(fds)
             raise

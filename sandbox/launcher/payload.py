@@ -14,48 +14,96 @@ import os
 import struct
 
 from sandbox.kernel import filters, process, terminal
-from sandbox.launcher import scratch, wire
+from sandbox.launcher import scratch, warm, wire
 from sandbox.model import codec, launch, steps
 from sandbox.model.launch import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
+    from collections.abc import Callable
+    from typing import TypeVar
 
     from sandbox.model.plan import Plan
+
+    T = TypeVar("T")
 
 FAILURE = struct.Struct("=iii")
 READY = struct.Struct("=qqq?")  # user ns and system ns of the way to exec, RLIMIT_FSIZE, whether there were input files
 _RLIMIT_FSIZE = 1
 
 
-def become(plan: Plan, orders: Socket, work: int, terminal_fd: int, failure: int) -> None:
-    """Turn into the payload. Process: the payload's, before exec. Never returns."""
-    progress = steps.Progress()
+class Child:
+    """What the child has from its init: the socket of its order, the work directory, the terminal (-1), the pipe to init."""
+
+    __slots__ = ("failure", "orders", "plan", "progress", "terminal", "work")
+
+    def __init__(self, plan: Plan, orders: Socket, work: int, terminal_fd: int, failure: int) -> None:
+        self.plan = plan
+        self.orders = orders
+        self.work = work
+        self.terminal = terminal_fd
+        self.failure = failure
+        self.progress = steps.Progress()
+
+
+def become(child: Child) -> None:
+    """Turn into the payload. Process: the payload's, before exec. Never returns; raises `warm.Start` in a warm launcher."""
+    _guarded(child, _settle)
+    if child.plan.warm.interpreter:
+        raise warm.Start(child)
+    go(child)
+
+
+def go(child: Child) -> warm.Program:
+    """Wait for the order, and execute it. Returns only where no exec is needed, with the program."""
+    return _guarded(child, _obey)
+
+
+def _guarded(child: Child, part: Callable[[Child], T]) -> T:
+    """What fails becomes a record for init, and the end."""
+    failed = True
     try:
-        progress.at(steps.CHILD_SESSION)
-        os.setsid()
-        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-        if terminal_fd >= 0:
-            progress.at(steps.CHILD_STDIO)
-            terminal.take_control(terminal_fd)
-        process.close_all_but(tuple(fd for fd in (orders.fileno(), work, terminal_fd, failure) if fd >= 0))
-        program, streams, files = _order(orders, terminal_fd)
-        environment = dict(entry.partition(b"=")[::2] for entry in program.environment)
-        _enter(program, files, work, progress)
-        file_limit = _prepare(plan, program, streams, failure, progress)
-        ready = READY.pack(*process.own_cpu(), file_limit, files >= 0)
-        progress.at(steps.CHILD_FILTER)
-        filters.load_filter(plan.filters.main)
-        progress.at(steps.CHILD_EXEC)
-        os.write(failure, ready)
-        _execute(program, environment, progress)
+        result = part(child)
+        failed = False
     except OSError as error:
-        os.write(failure, FAILURE.pack(progress.step, progress.index, error.errno or 0))
+        os.write(child.failure, FAILURE.pack(child.progress.step, child.progress.index, error.errno or 0))
     except BaseException:
-        os.write(failure, FAILURE.pack(progress.step, progress.index, 0))
+        os.write(child.failure, FAILURE.pack(child.progress.step, child.progress.index, 0))
     finally:
-        os._exit(125)
+        if failed:
+            os._exit(125)
+    return result
+
+
+def _settle(child: Child) -> None:
+    """Leave what init has; nothing is open but what `child` says."""
+    progress = child.progress
+    progress.at(steps.CHILD_SESSION)
+    os.setsid()
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    if child.terminal >= 0:
+        progress.at(steps.CHILD_STDIO)
+        terminal.take_control(child.terminal)
+    process.close_all_but((child.orders.fileno(), child.work, child.terminal, child.failure))
+
+
+def _obey(child: Child) -> warm.Program:
+    plan, progress = child.plan, child.progress
+    program, streams, files = _order(child.orders, child.terminal)
+    child.orders.detach()  # closed with all others
+    _enter(program, files, child.work, progress)
+    file_limit = _prepare(plan, program, streams, child.failure, progress)
+    if program.warm:
+        process.prctl(process.PR_SET_DUMPABLE, 1)  # as exec does
+    ready = READY.pack(*process.own_cpu(), file_limit, files >= 0)
+    progress.at(steps.CHILD_FILTER)
+    filters.load_filter(plan.filters.main)
+    progress.at(steps.CHILD_EXEC)
+    os.write(child.failure, ready)
+    found = _execute(plan, program, progress)
+    os.close(child.failure)  # as exec does
+    return found
 
 
 def _order(orders: Socket, terminal_fd: int) -> tuple[Program, tuple[int, ...], int]:
@@ -64,6 +112,10 @@ def _order(orders: Socket, terminal_fd: int) -> tuple[Program, tuple[int, ...], 
     if packet is None:
         os._exit(0)
     (_, present, body), fds = packet
+    if present & launch.FD_PROGRAM:
+        memfd = fds.pop()
+        body = wire.read_memory_file(memfd)
+        os.close(memfd)
     files = fds.pop() if present & launch.FD_FILES else -1
     streams = (terminal_fd,) * 3 if terminal_fd >= 0 else tuple(fds)
     return Program.from_tuple(codec.decode(body)), streams, files
@@ -95,11 +147,17 @@ def _prepare(plan: Plan, program: Program, streams: tuple[int, ...], failure: in
     return chosen.get(_RLIMIT_FSIZE, (0, 0))[0]
 
 
-def _execute(program: Program, environment: dict[bytes, bytes], progress: steps.Progress) -> None:
-    """Try the candidates in order, as execvpe(3) does: a file that may not be executed is remembered, not final."""
+def _execute(plan: Plan, program: Program, progress: steps.Progress) -> warm.Program:
+    """Try the candidates in order, as execvpe(3) does: a file that may not be executed is remembered, not final.
+
+    Returns when the first that can be executed is the warm interpreter, and the program one that it can run.
+    """
+    environment = dict(entry.partition(b"=")[::2] for entry in program.environment)
     refused = errno.ENOENT
     for index, path in enumerate(program.candidates):
         progress.index = index
+        if program.warm and plan.warm.interpreter and _is_warm(path, plan.warm.interpreter):
+            return warm.Program(program, path)
         try:
             os.execve(path, program.argv, environment)
         except OSError as error:
@@ -109,3 +167,10 @@ def _execute(program: Program, environment: dict[bytes, bytes], progress: steps.
                 raise
             refused = errno.EACCES
     raise OSError(refused, os.strerror(refused))
+
+
+def _is_warm(path: bytes, interpreter: bytes) -> bool:
+    """Whether `path` is the warm interpreter or another name of it beside it, and can be executed."""
+    if os.path.dirname(path) != os.path.dirname(interpreter) or not os.access(path, os.X_OK):
+        return False
+    return path == interpreter or os.path.samefile(path, interpreter)

@@ -15,6 +15,7 @@ from sandbox.model import launch, steps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
+    from collections.abc import Callable
     from typing import Any
 
     from sandbox.model.launch import LaunchRequest
@@ -32,7 +33,7 @@ _ETIMEDOUT = 110
 class Descriptors:
     """The descriptors of one LAUNCH message, by name; -1 where the message had none. `take` closes nothing."""
 
-    __slots__ = ("cgroup2", "cpu", "files", "joins", "lane", "oom", "peak", "stderr", "stdin", "stdout")
+    __slots__ = ("cgroup2", "cpu", "files", "joins", "lane", "oom", "peak", "program", "stderr", "stdin", "stdout")
 
     def __init__(self, present: int, fds: list[int], joins: int = 0) -> None:
         rest = list(fds)
@@ -45,6 +46,7 @@ class Descriptors:
         self.stdout = take(launch.FD_STDOUT)
         self.stderr = take(launch.FD_STDERR)
         self.files = take(launch.FD_FILES)
+        self.program = take(launch.FD_PROGRAM)
         self.cpu = take(launch.FD_CPU)
         self.oom = take(launch.FD_OOM)
         self.cgroup2 = take(launch.FD_CGROUP2)
@@ -58,8 +60,8 @@ class Descriptors:
         return [fd for fd in (self.cgroup2, *self.joins) if fd >= 0]
 
     def streams(self) -> list[int]:
-        """Those of the payload, until it has its copies: stdin, stdout, stderr, and last the input files."""
-        return [fd for fd in (self.stdin, self.stdout, self.stderr, self.files) if fd >= 0]
+        """Those of the payload, until it has its copies: stdin, stdout, stderr, and last the input files and the program."""
+        return [fd for fd in (self.stdin, self.stdout, self.stderr, self.files, self.program) if fd >= 0]
 
     def clocks(self) -> list[int]:
         """Those that belong to the run itself, from its start to its end."""
@@ -102,12 +104,16 @@ class Run:
         self.last_cpu = 0
         self.last_progress = 0
 
-    def spawn(self, plan: Plan, fds: Descriptors) -> None:
+    def spawn(self, plan: Plan, fds: Descriptors, let_go: Callable[[], object]) -> None:
         """Clone init, map its ids and let it go. Raises OSError; `failure` then names the step."""
         ours, theirs = wire.pair()
         self.failure = (steps.CLONE, 0, 0)
         pid, pidfd = namespaces.clone(plan.clone_flags, fds.cgroup2)
         if pid == 0:
+            if plan.warm.interpreter:  # else nothing of this is ever looked at again
+                let_go()
+                self.let_go()
+                ours.detach()
             Init(plan, self.request, theirs, fds.joins).run()
         theirs.close()
         self.pid, self.pidfd, self.status = pid, pidfd, ours
@@ -272,6 +278,12 @@ class Run:
                 self.kill(launch.BY_OOM, resident)
         elif self.cpu_fd >= 0:
             self.cpu_ns = max(0, read_cpu_ns(self.cpu_fd) - sum(self.init_cpu))
+
+    def let_go(self) -> None:
+        """In a child: forget the sockets, which are closed otherwise."""
+        for end in (self.lane, self.status, self.orders):
+            if end is not None:
+                end.detach()
 
     def close(self) -> None:
         """Let go of every descriptor but the lane."""

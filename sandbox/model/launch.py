@@ -37,12 +37,21 @@ FD_STDIN = 1 << 1
 FD_STDOUT = 1 << 2
 FD_STDERR = 1 << 3
 FD_FILES = 1 << 4
-FD_CPU = 1 << 5
-FD_OOM = 1 << 6
-FD_CGROUP2 = 1 << 7
-FD_PEAK = 1 << 8
-FD_STREAMS = FD_STDIN | FD_STDOUT | FD_STDERR | FD_FILES  # those that go on to the process that becomes the payload
+FD_PROGRAM = 1 << 5
+FD_CPU = 1 << 6
+FD_OOM = 1 << 7
+FD_CGROUP2 = 1 << 8
+FD_PEAK = 1 << 9
+FD_STREAMS = FD_STDIN | FD_STDOUT | FD_STDERR | FD_FILES | FD_PROGRAM  # those that go on to the process that becomes the payload
 # and after these `joins` descriptors of cgroup.procs files (v1)
+
+# what a warm interpreter runs, and the switches that it knows (field `warm` of Program)
+PY_SCRIPT = 1
+PY_CODE = 2
+PY_MODULE = 3
+PY_UNBUFFERED = 1 << 0
+PY_NO_BYTECODE = 1 << 1
+PY_SAFE_PATH = 1 << 2
 
 
 class Program(Record):
@@ -53,6 +62,8 @@ class Program(Record):
         environment: NAME=value strings.
         cwd: absolute path inside.
         rlimits: (resource, soft, hard), instead of the plan's where the same resource appears.
+        warm: () executes it. (kind, place, switches) lets a warm interpreter run it, when one of the candidates is that: `place`
+            is the number of the argument that is the script, code or module.
     """
 
     argv: tuple[bytes, ...]
@@ -60,13 +71,14 @@ class Program(Record):
     environment: tuple[bytes, ...]
     cwd: bytes
     rlimits: tuple[tuple[int, int, int], ...]
+    warm: tuple[int, ...] = ()
 
 
 class LaunchRequest(Record):
     """One run.
 
     Attributes:
-        program: an encoded `Program`; empty while a sandbox is parked.
+        program: an encoded `Program`; empty while a sandbox is parked, and where it travels in a memfd (FD_PROGRAM).
         wall_ns, cpu_ns, idle_ns: deadlines; idle 0 = none.
         cpus: how many CPUs the run can use at once (for the time of the next CPU check).
         scratch_bytes, scratch_inodes: size of the run's private tmpfs.

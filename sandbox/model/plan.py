@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-VERSION = 1
+VERSION = 2
 
 # Above every range that useradd, systemd (DynamicUser, nspawn) and containers hand out by default.
 # Source: systemd UIDS-GIDS.md ("1879048192 … 2147483647: unused").
@@ -110,6 +110,23 @@ class Filters(Record):
     names: tuple[tuple[int, str], ...]
 
 
+class Warm(Record):
+    """The interpreter that the launcher becomes when its root is built.
+
+    Attributes:
+        interpreter: path inside; b"" for none: the launcher stays what it is.
+        preload: names of modules.
+        environment: NAME=value, the profile's own.
+    """
+
+    interpreter: bytes
+    preload: tuple[str, ...]
+    environment: tuple[bytes, ...]
+
+
+COLD = Warm(interpreter=b"", preload=(), environment=())
+
+
 class Plan(Record):
     """See the module. Paths are bytes; ids, sizes and flags are ints.
 
@@ -126,7 +143,6 @@ class Plan(Record):
         clone_flags: CLONE_NEW* of a run; `time_namespace` is made by unshare.
         capabilities: numbers that are kept (none in shipped profiles).
         rlimits: (resource, soft, hard).
-
         max_notifications: the notify listener is closed after this many reports (calls then answer ENOSYS).
     """
 
@@ -155,6 +171,7 @@ class Plan(Record):
     cwd: bytes
     umask: int
     max_notifications: int = 64
+    warm: Warm = COLD
 
     def encode(self) -> bytes:
         """The canonical bytes; the digest is taken of these."""
@@ -171,4 +188,5 @@ class Plan(Record):
         fields["template"] = tuple(MountOp.from_tuple(item) for item in fields["template"])
         fields["filters"] = Filters.from_tuple(fields["filters"])
         fields["landlock"] = Landlock.from_tuple(fields["landlock"])
+        fields["warm"] = Warm.from_tuple(fields["warm"])
         return cls(**fields)

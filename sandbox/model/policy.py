@@ -163,11 +163,27 @@ class CgroupPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """Python runs as forks of an interpreter that is up already.
+
+    Attributes:
+        interpreter: its absolute path inside; "" for none, every program is executed.
+        preload: modules that it has imported before the first run.
+    """
+
+    interpreter: str
+    preload: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Where a part of the policy was said: a file and line, or "<override>" for what the caller said."""
 
     file: str
     line: int
+
+
+COLD = Warm(interpreter="", preload=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,5 +214,6 @@ class Policy:
     environment: Environment
     cwd: str
     umask: int
+    warm: Warm = COLD
     exceptions: tuple[tuple[str, str], ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False, hash=False)

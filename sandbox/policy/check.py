@@ -20,6 +20,7 @@ def contradictions(policy: Policy, merged: Merged) -> Iterator[ProfileError]:
     yield from _work(policy, merged)
     yield from _covered(policy, merged)
     yield from _start(policy, merged)
+    yield from _warm(policy, merged)
     if policy.limits.idle_ns > policy.limits.wall_ns:
         idle, wall = duration_text(policy.limits.idle_ns), duration_text(policy.limits.wall_ns)
         message = f"limits.idle ({idle}) is longer than limits.wall ({wall}) and could never be hit"
@@ -73,3 +74,24 @@ def _start(policy: Policy, merged: Merged) -> Iterator[ProfileError]:
         key = merged.latest("process.cwd", "work.path")
         message = f"process.cwd {policy.cwd!r} lies in no mount and no writable place"
         yield merged.wrong(key, message, f'such as process.cwd = "{policy.work.path}"')
+
+
+def _warm(policy: Policy, merged: Merged) -> Iterator[ProfileError]:
+    interpreter = policy.warm.interpreter
+    if not interpreter:
+        if policy.warm.preload:
+            message = "has no effect without warm.interpreter: it is what loads them"
+            yield merged.wrong(merged.latest("warm.preload", "warm.interpreter"), message, 'such as "/usr/bin/python3"')
+        return
+    if policy.rootfs.writable:
+        key = merged.latest("warm.interpreter", "rootfs.writable")
+        message = "a warm interpreter does not go with rootfs.writable: it has its files open before a run has its overlay"
+        yield merged.wrong(key, message, "leave out one of the two")
+        return
+    within_reach = [mount for mount in policy.mounts if within(interpreter, mount.target)]
+    if policy.rootfs.kind == "selected" and not within_reach:
+        message = f"{interpreter!r} lies in no mount"
+        yield merged.wrong("warm.interpreter", message, "it is a path inside; mount it, or leave it out")
+    elif within_reach and max(within_reach, key=lambda mount: len(mount.target)).writable:
+        message = f"{interpreter!r} lies in a writable mount: a run could change what all later ones are"
+        yield merged.wrong("warm.interpreter", message, "mount it read-only")

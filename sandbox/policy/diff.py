@@ -32,6 +32,7 @@ class Difference:
 def diff(left: Policy, right: Policy) -> tuple[Difference, ...]:
     """All differences, by key."""
     found = [*_limits(left, right), *_ordered(left, right), *_sets(left, right), *_mounts(left, right), *_calls(left, right)]
+    found += _warm(left, right)
     return tuple(sorted([*found, *_rest(left, right)], key=lambda item: item.key))
 
 
@@ -94,6 +95,13 @@ def _mounts(left: Policy, right: Policy) -> Iterator[Difference]:
             else:
                 direction = "looser" if (b.writable, b.executable) > (a.writable, a.executable) else "tighter"
             yield Difference(f"mounts {target}", texts[0], texts[1], direction)
+
+
+def _warm(left: Policy, right: Policy) -> Iterator[Difference]:
+    """Runs of a warm interpreter have more in common than others."""
+    a, b = left.warm.interpreter, right.warm.interpreter
+    if a != b:
+        yield Difference("warm.interpreter", a, b, "neutral" if a and b else "looser" if b else "tighter")
 
 
 def _calls(left: Policy, right: Policy) -> Iterator[Difference]:

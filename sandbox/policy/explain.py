@@ -158,6 +158,10 @@ def _uses(policy: Policy) -> Iterator[tuple[str, str, str]]:
     yield "start", "environment.set", f"environment: {names or 'empty'}"
     if policy.environment.inherit:
         yield "start", "environment.inherit", f"copied from the caller: {', '.join(policy.environment.inherit)}"
+    if policy.warm.interpreter:
+        loaded = f" with {', '.join(policy.warm.preload)} loaded" if policy.warm.preload else ""
+        shared = "they share its address-space layout and its hash seed"
+        yield "start", "warm.interpreter", f"Python runs are forks of {policy.warm.interpreter}{loaded}: {shared}"
     yield "start", "process.cwd", f"starts in {policy.cwd} with umask {policy.umask:03o}"
 
 

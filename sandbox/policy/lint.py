@@ -61,6 +61,7 @@ def _findings(layers: Sequence[Layer]) -> list[Finding]:
         *_duplicates(layers),
         *_startable(policy, layers),
         *_limits(policy, Merged(layers)),
+        *_warm(policy),
     ]
 
 
@@ -160,3 +161,10 @@ def _limits(policy: Policy, merged: Merged) -> Iterator[Finding]:
         yield _warning(policy, "limits.cpu", "can never be used up within limits.wall", "lower limits.cpu or raise limits.wall")
     if limits.pids > 4096:
         yield _warning(policy, "limits.pids", "is more than a host may bear", "lower it")
+
+
+def _warm(policy: Policy) -> Iterator[Finding]:
+    writable = [mount.target for mount in policy.mounts if mount.writable]
+    if policy.warm.interpreter and writable:
+        text = f"runs can write in {', '.join(writable)}: what the interpreter loads from there refuses the start"
+        yield _warning(policy, "warm.interpreter", text, "leave such places out of PYTHONPATH")

@@ -12,6 +12,7 @@ from sandbox.policy.load import Layer
 
 _SECTIONS = (
     "identity namespaces rootfs scratch work dev paths capabilities seccomp landlock limits cgroup network environment process"
+    " warm"
 ).split()
 
 

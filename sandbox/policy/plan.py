@@ -19,7 +19,7 @@ from sandbox.kernel.namespaces import (
     CLONE_NEWUTS,
 )
 from sandbox.model.errors import UnsupportedHostError
-from sandbox.model.plan import Filters, Plan
+from sandbox.model.plan import COLD, Filters, Plan, Warm
 from sandbox.model.policy import Policy
 from sandbox.policy import capabilities, idmaps, landlock, rootfs
 from sandbox.policy.origins import OVERRIDE, place
@@ -64,6 +64,17 @@ def build_plan(policy: Policy, facts: HostFacts, filters: Filters) -> Plan:
         rlimits=_rlimits(policy),
         cwd=os.fsencode(policy.cwd),
         umask=policy.umask,
+        warm=_warm(policy),
+    )
+
+
+def _warm(policy: Policy) -> Warm:
+    if not policy.warm.interpreter:
+        return COLD
+    return Warm(
+        interpreter=os.fsencode(policy.warm.interpreter),
+        preload=policy.warm.preload,
+        environment=tuple(os.fsencode(f"{name}={value}") for name, value in policy.environment.values),
     )
 
 

@@ -131,7 +131,7 @@ class Lookup:
         """Keep a plan that was made for this lookup from the profile `files`. Does nothing where that cannot be done safely."""
         from sandbox.policy import plandata
 
-        if not self._key or policy.rootfs.kind != "selected":  # a root directory's entries are too many to be watched
+        if not self._key or policy.warm.interpreter or policy.rootfs.kind != "selected":  # too much to be watched
             return
         try:
             witnesses = tuple((kind, path, _look(kind, path)) for kind, path in plandata.watched(self._profile, policy, files))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sandbox.model.limits import Limits
-from sandbox.model.policy import CgroupPolicy, Environment, Identity, Mount, Namespaces, Policy, RootFS, Scratch, Work
+from sandbox.model.policy import CgroupPolicy, Environment, Identity, Mount, Namespaces, Policy, RootFS, Scratch, Warm, Work
 from sandbox.policy import capabilities, check, mistakes
 from sandbox.policy.calls import merged_calls
 from sandbox.policy.load import Layer
@@ -86,6 +86,7 @@ def _policy(merged: Merged) -> Policy:
         environment=_environment(merged),
         cwd=value("process.cwd"),
         umask=value("process.umask"),
+        warm=Warm(interpreter=value("warm.interpreter"), preload=tuple(dict.fromkeys(value("warm.preload")))),
         exceptions=_reasons(layers),
         origins=merged.origins,
     )

@@ -52,6 +52,16 @@ def _number(first: int, last: int, form: str = "d") -> Callable[[object], object
     return check
 
 
+def _interpreter(value: object) -> object:
+    return value if value == "" else _absolute(value)
+
+
+def _module(value: object) -> object:
+    if not isinstance(value, str) or not all(part.isidentifier() for part in value.split(".")):
+        raise ValueError(f"expected the name of a module such as numpy or package.module, not {value!r}")
+    return value
+
+
 _Path = Annotated[str, BeforeValidator(_absolute)]
 _Variable = Annotated[str, BeforeValidator(_variable)]
 _Always = Annotated[Literal[True], BeforeValidator(_always)]
@@ -204,6 +214,13 @@ class ProcessSection(_Section):
     umask: Annotated[int, BeforeValidator(_number(0, 0o777, "#o"))] | None = None
 
 
+class WarmSection(_Section):
+    """Python runs as forks of an interpreter that has its modules loaded."""
+
+    interpreter: Annotated[str, BeforeValidator(_interpreter)] | None = None
+    preload: list[Annotated[str, BeforeValidator(_module)]] | None = None
+
+
 class ProfileFile(_Section):
     """A whole profile file. `why` gives the reason for each setting that is weaker than the hardened defaults."""
 
@@ -225,6 +242,7 @@ class ProfileFile(_Section):
     network: NetworkSection = NetworkSection()
     environment: EnvironmentSection = EnvironmentSection()
     process: ProcessSection = ProcessSection()
+    warm: WarmSection = WarmSection()
     why: dict[str, str] = {}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.model.errors import PolicyError
 from sandbox.model.limits import Limits
-from sandbox.model.policy import ArgCondition, Policy, SeccompRule
+from sandbox.model.policy import COLD, ArgCondition, Policy, SeccompRule
 from sandbox.policy import units
 from sandbox.policy.paths import is_clean
 from sandbox.policy.places import hides
@@ -56,6 +56,7 @@ SUBSETS = {
     "capabilities.keep": "capabilities",
     "seccomp.socket_families": "seccomp.socket_families",
     "environment.inherit": "environment.inherit",
+    "warm.preload": "warm.preload",
 }
 _ADDITIONS = {"paths.masked": "masked_paths", "paths.readonly": "readonly_paths"}
 _FREE: Mapping[str, tuple[str, Callable[[object], object]]] = {
@@ -73,7 +74,8 @@ _DENIALS: Mapping[str, tuple[Action, int]] = {"seccomp.deny": ("errno", errno.EP
 
 def known_keys() -> list[str]:
     """Every key that can be overridden."""
-    other = ["cgroup.cpus", "cgroup.io_per_second", "process.umask", "seccomp.groups", "mounts.read_only", "mounts.remove"]
+    other = ["cgroup.cpus", "cgroup.io_per_second", "process.umask", "seccomp.groups", "warm.interpreter"]
+    other += ["mounts.read_only", "mounts.remove"]
     return sorted([*ORDERED, *SUBSETS, *_ADDITIONS, *_FREE, *_DENIALS, *other, *(f"limits.{name}" for name in LIMITS)])
 
 
@@ -176,6 +178,8 @@ def _other(policy: Policy, key: str, value: object) -> Policy:
             message = f"{umask:#05o} would leave out bits of the profile's {policy.umask:#05o}"
             raise PolicyError(message, path=key, hint=_ONLY_TIGHTEN)
         return dataclasses.replace(policy, umask=umask)
+    if key == "warm.interpreter":
+        return _cold(policy, key, value)
     if key == "seccomp.groups":
         return _fewer_groups(policy, key, _names(value))
     if key in ("mounts.read_only", "mounts.remove"):
@@ -189,6 +193,17 @@ def _other(policy: Policy, key: str, value: object) -> Policy:
     elsewhere = _ELSEWHERE.get(key.partition(".")[0])
     hint = f"use {elsewhere}" if elsewhere else tables.nearest(key, known_keys()) or f"keys: {', '.join(known_keys())}"
     raise PolicyError("cannot be overridden by a caller", path=key, hint=hint)
+
+
+def _cold(policy: Policy, key: str, value: object) -> Policy:
+    """A warm interpreter can be taken away by a caller, and nothing else."""
+    if value == "":
+        return dataclasses.replace(policy, warm=COLD)
+    if value != policy.warm.interpreter:
+        raise PolicyError(
+            f"{value!r} is not the profile's {policy.warm.interpreter!r}", path=key, hint='only "" can be said here'
+        )
+    return policy
 
 
 def _check_uncovers_nothing(policy: Policy, targets: tuple[str, ...]) -> None:

@@ -152,12 +152,16 @@ class Active:
                 session.passed.append((launch.FD_FILES, wire.pack_files(self.prepared.files)))
             except OSError as error:
                 raise ScratchError(f"no memory for the input files: {error.strerror}") from error
+        if self.engine.plan.warm.interpreter:  # the launcher's memory is copied into later runs, so it must not read this
+            session.passed.append((launch.FD_PROGRAM, wire.memory_file(b"program", (self.prepared.launch.program,))))
         if not (parked and self._order()):
             self.launcher.launch(self._wanted(), session.passed, self.lease)
         session.launched(self.limits.wall_ns / 1e9 + ANSWER_SECONDS)
 
     def _wanted(self) -> LaunchRequest:
         wanted = self.prepared.launch
+        if self.engine.plan.warm.interpreter:  # it was sent in a memfd
+            wanted = wanted.replace(program=b"")
         if self.lease is not None:
             wanted = wanted.replace(joins=len(self.lease.join_fds), oom_bytes=self.lease.oom_bytes)
         return wanted

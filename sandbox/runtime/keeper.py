@@ -29,8 +29,11 @@ class Keeper:
         prefix: the words before its command.
     """
 
-    def __init__(self, plan_bytes: bytes, prefix: tuple[str, ...] = (), *, quickly: bool = False) -> None:
-        """Start it; `quickly`: without loading what a command of ours has no use for. Raises OSError."""
+    def __init__(self, plan_bytes: bytes, prefix: tuple[str, ...] = (), package: bytes = b"", *, quickly: bool = False) -> None:
+        """Start it; `package`: what a warm launcher loads; `quickly`: without what a command of ours has no use for.
+
+        Raises OSError.
+        """
         _reap_lost()
         self.prefix = prefix
         self.control: Socket
@@ -39,6 +42,8 @@ class Keeper:
         try:
             passed.append(wire.memory_file(b"plan", (plan_bytes,)))
             passed.append(os.pidfd_open(os.getpid()))
+            if package:
+                passed.append(wire.memory_file(b"sandbox", (package,)))
             passed = [_above_standard(fd) for fd in passed]
             self.pid = (_spawn_quickly if quickly else _spawn)(passed, prefix)
             self._pidfd = os.pidfd_open(self.pid)

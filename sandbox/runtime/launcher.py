@@ -24,6 +24,7 @@ from sandbox.model.errors import (
 from sandbox.model.launch import LaunchRequest
 from sandbox.model.plan import Plan
 from sandbox.resources.groups import Base, LauncherGroup, Lease
+from sandbox.runtime import warm
 from sandbox.runtime.keeper import Keeper
 from sandbox.runtime.parking import NOTHING_USUAL, Parking, Usual
 
@@ -63,7 +64,7 @@ class LauncherProcess:
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._owner = os.getpid()
-        self._keeper = started or _start(plan_bytes, base)
+        self._keeper = started or _start(plan, plan_bytes, base)
         self._control = self._keeper.control
         self._control.settimeout(START_SECONDS)
         _EVERY.add(self)
@@ -92,6 +93,8 @@ class LauncherProcess:
             raise LauncherDied(f"the launcher did not answer within {START_SECONDS:.0f} s") from None
         except (OSError, wire.WireError) as error:
             raise ProtocolError(f"the launcher sent something unexpected: {error}") from error
+        if packet is None and self.plan.warm.interpreter:
+            raise warm.start_error(self.plan, steps.WARM_INTERPRETER, 0, 0)
         if packet is None:
             raise LauncherDied("the launcher ended while it was starting", hint="run `sandbox doctor` to see what is missing")
         message, fds = packet
@@ -205,6 +208,8 @@ def start_error(plan: Plan, step: int, index: int, number: int) -> SandboxError:
             steps.TEMPLATE_PROC: "procfs",
         }[step]
         return unsupported(feature, number)
+    if step in warm.STEPS:
+        return warm.start_error(plan, step, index, number)
     path = ""
     if step in (steps.TEMPLATE_SOURCE, steps.TEMPLATE_MOUNT) and index < len(plan.template):
         operation = plan.template[index]
@@ -213,13 +218,14 @@ def start_error(plan: Plan, step: int, index: int, number: int) -> SandboxError:
     return LaunchError.at(name, index, number, path, hint)
 
 
-def _start(plan_bytes: bytes, base: Base | None) -> Keeper:
+def _start(plan: Plan, plan_bytes: bytes, base: Base | None) -> Keeper:
     if not sys.executable:
         raise UnsupportedHostError(
             "python", "sys.executable is empty, so no launcher can be started", "run under an ordinary python3 executable"
         )
+    package = warm.package() if plan.warm.interpreter else b""
     try:
-        return Keeper(plan_bytes, base.command_prefix if base else ())
+        return Keeper(plan_bytes, base.command_prefix if base else (), package)
     except OSError as error:
         exhausted = ResourceError.exhausted("the launcher cannot be started", error.errno)
         if exhausted is not None:

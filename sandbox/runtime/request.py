@@ -13,6 +13,7 @@ from sandbox.model.errors import RequestError
 from sandbox.model.launch import LaunchRequest, Program
 from sandbox.model.limits import Limits
 from sandbox.model.policy import Policy
+from sandbox.runtime import warm
 
 # Source: execve(2), "Limits on size of arguments and environment".
 MAX_STRING_BYTES = 131_071
@@ -64,6 +65,7 @@ def prepare(
         environment=environment,
         cwd=os.fsencode(_cwd(policy, cwd)),
         rlimits=_rlimits(limits, degraded=degraded, shares_user=shares_user),
+        warm=warm.form(policy, words, environment),
     )
     launch = terms(policy, limits, degraded=degraded).replace(
         program=codec.encode(program.as_tuple()),

@@ -190,7 +190,7 @@ register(
     ),
     Layer(
         name="filter loading",
-        patches=(("launcher/payload.py", "        filters.load_filter(plan.filters.main)\n", ""),),
+        patches=(("launcher/payload.py", "    filters.load_filter(plan.filters.main)\n", ""),),
         implies=("filter",),
     ),
     Layer(

@@ -29,7 +29,7 @@ layers.register(
         ),
     ),
     Layer(name="hidepid", patches=(("launcher/init.py", _HIDE, '[(b"hidepid", b"off")]'),)),
-    Layer(name="session of the payload", patches=(("launcher/payload.py", "        os.setsid()\n", ""),)),
+    Layer(name="session of the payload", patches=(("launcher/payload.py", "    os.setsid()\n", ""),)),
     Layer(
         name="session of init",
         patches=(

@@ -31,7 +31,16 @@ PLACES: dict[int, tuple[str, str]] = {
     steps.COLLECT: ("launcher/loop.py", "                collect.deliver(run.work_fd, run.request, run.lane, message)\n"),
 }
 # Not steps that can be broken, but names for what came of others.
-CONSEQUENCES = {steps.REQUEST, steps.SERVE, steps.INIT_DIED, steps.CHILD_DIED, steps.INIT_VERIFY}
+# Those of a warm interpreter are shown by tests/integration/test_warm.py: it takes the launcher's code from the caller.
+_WARM = {
+    steps.WARM_EXEC,
+    steps.WARM_INTERPRETER,
+    steps.WARM_PLACES,
+    steps.WARM_PRELOAD,
+    steps.WARM_THREADS,
+    steps.WARM_DESCRIPTORS,
+}
+CONSEQUENCES = _WARM | {steps.REQUEST, steps.SERVE, steps.INIT_DIED, steps.CHILD_DIED, steps.INIT_VERIFY}
 
 
 def announced() -> list[int]:

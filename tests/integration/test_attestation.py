@@ -38,7 +38,7 @@ OPTIONS = {mounts.ATTR_RDONLY: "ro", mounts.ATTR_NOSUID: "nosuid", mounts.ATTR_N
            mounts.ATTR_NOSYMFOLLOW: "nosymfollow"}  # fmt: skip
 
 
-@pytest.fixture(params=["default", "strict", "python", "node", "native", "compile"])
+@pytest.fixture(params=["default", "strict", "python", "python-warm", "node", "native", "compile"])
 def profile(request: pytest.FixtureRequest) -> Profile:
     return Profile.load(request.param)
 
@@ -47,7 +47,7 @@ def profile(request: pytest.FixtureRequest) -> Profile:
 def seen(profile: Profile, degraded: bool) -> tuple[dict[str, Any], Any, Any]:
     """(what the program saw, the plan, the result)."""
     with Sandbox(profile, allow_degraded=degraded) as box:
-        result = box.run(["python3", "-B", "-I", "-c", PROBE])
+        result = box.run(["python3", "-B", "-c", PROBE])
         assert result.ok, result
         return json.loads(result.stdout), box._engine.plan, result
 

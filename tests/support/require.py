@@ -177,6 +177,19 @@ def _module(name: str) -> Callable[[], str | None]:
     return lambda: None if find_spec(name) else f"the Python package {name} is not installed"
 
 
+def _system_python(code: str) -> Callable[[], str | None]:
+    """Whether /usr/bin/python3 runs it."""
+
+    def check() -> str | None:
+        try:
+            tried = subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True, check=False)
+        except OSError as error:
+            return str(error)
+        return (tried.stderr.strip() or "it fails").splitlines()[-1] if tried.returncode else None
+
+    return check
+
+
 _CHECKS: dict[str, Callable[[], str | None]] = {
     "userns": _userns,
     "seccomp": _seccomp,
@@ -195,6 +208,8 @@ _CHECKS: dict[str, Callable[[], str | None]] = {
     "file handles": _file_handles,
     "keyrings": _keyrings,
     "userfaultfd device": lambda: None if os.path.exists("/dev/userfaultfd") else "there is no /dev/userfaultfd",
+    "system python": _system_python("import sys; assert sys.version_info >= (3, 11), 'older than 3.11'"),
+    "numpy of the system": _system_python("import numpy"),
     "gcc": _tool("gcc"),
     "g++": _tool("g++"),
     "node": _tool("node"),

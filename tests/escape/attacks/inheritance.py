@@ -53,15 +53,13 @@ def _unguarded() -> Iterator[None]:
 _EXECVE = "os.execve(path, program.argv, environment)"
 _FORK = "        child = os.fork()\n        if child == 0:\n"
 _INITS_DESCRIPTORS = "        process.close_all_but((*self.joins, self.status.fileno()))\n"
-CHILDS_DESCRIPTORS = (
-    "        process.close_all_but(tuple(fd for fd in (orders.fileno(), work, terminal_fd, failure) if fd >= 0))\n"
-)
+CHILDS_DESCRIPTORS = "    process.close_all_but((child.orders.fileno(), child.work, child.terminal, child.failure))\n"
 _CWD = 'if not os.getcwdb().startswith(b"/"):'
 layers.register(
     Layer(name="descriptors: caller", caller=spawning(_leave_open)),
     Layer(
         name="descriptors: keeper",
-        patches=(("launcher/keeper.py", "    process.close_all_but((control_fd, plan_fd, caller_pidfd))\n", ""),),
+        patches=(("launcher/keeper.py", "    process.close_all_but((control_fd, plan_fd, caller_pidfd, package))\n", ""),),
     ),
     Layer(name="descriptors: init", patches=(("launcher/init.py", _INITS_DESCRIPTORS, ""),)),
     Layer(name="descriptors: child", patches=(("launcher/payload.py", CHILDS_DESCRIPTORS, ""),)),
@@ -93,7 +91,7 @@ layers.register(
     Layer(name="every signal", patches=(("kernel/process.py", "_UNCHANGEABLE = (9, 19)", "_UNCHANGEABLE = (9, 19, 32, 33)"),)),
     Layer(
         name="default SIGPIPE",
-        patches=(("launcher/payload.py", "        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)\n", ""),),
+        patches=(("launcher/payload.py", "    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)\n", ""),),
     ),
     Layer(
         name="signal mask",

@@ -17,7 +17,7 @@ from sandbox.policy.seccomp.compile import compile_policy
 from sandbox.policy.seccomp.simulate import Verdict, verdict
 from tests.support.filtered import FULL, boundaries, expected
 
-PROFILES = ("default", "strict", "python", "node", "native", "compile")
+PROFILES = ("default", "strict", "python", "python-warm", "node", "native", "compile")
 BOTH = [(name, arch) for name in PROFILES for arch in tables.ARCHITECTURES]
 ENOSYS = Verdict("errno", errno.ENOSYS)
 EPERM = Verdict("errno", errno.EPERM)

@@ -1,0 +1,104 @@
+"""Nothing of a launcher, of an earlier run or of the host is in the memory of a warm run, or within its reach."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox import Mount, Sandbox
+
+pytestmark = [pytest.mark.vm, pytest.mark.requires("system python")]
+
+
+@pytest.fixture(scope="module")
+def warm(degraded: bool) -> Iterator[Sandbox]:
+    with Sandbox("python-warm", allow_degraded=degraded) as box:
+        yield box
+
+
+SCAN = """
+import sys
+hidden = sys.stdin.read().strip().encode()  # backwards: this run itself must not have it in its memory
+start = hidden[:-5:-1]
+found = scanned = 0
+with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
+    for line in maps.readlines():
+        first, _, last = line.split()[0].partition("-")
+        if "r" not in line.split()[1] or "[v" in line:
+            continue
+        at, end = int(first, 16), int(last, 16)
+        memory.seek(at)
+        try:
+            data = memory.read(end - at)
+        except OSError:
+            continue
+        scanned += len(data)
+        place = data.find(start)
+        while place >= 0:
+            found += data[place : place + len(hidden)][::-1] == hidden
+            place = data.find(start, place + 1)
+        del data
+print(found, scanned > 1 << 20)
+"""
+HOLD = """
+import os, sys
+sys.stdin.read(), open("secret").read(), os.environ
+open("out", "w").write(sys.argv[1])
+print(sys.argv[1])
+"""
+
+
+@pytest.mark.claim("SEC-WM-01")
+def test_nothing_of_an_earlier_run_is_in_the_memory_of_a_later_one(warm: Sandbox) -> None:
+    token = os.urandom(12).hex()
+    for _ in range(6):
+        result = warm.run(
+            ["python3", "-c", HOLD, token, token * 500],
+            stdin=token.encode() * 300,
+            env={"SECRET": token},
+            files={"secret": token.encode() * 300, f"d{token}/f": b""},
+            collect=["out"],
+        )
+        assert result.text() == f"{token}\n", result.stderr
+    hidden = token[::-1].encode()
+    for _ in range(4):
+        assert warm.run(["python3", "-c", SCAN], stdin=hidden).text() == "0 True\n"
+    scan = SCAN.replace("import sys\n", f"import sys\nown = {token!r}\n", 1)
+    assert warm.run(["python3", "-c", scan], stdin=hidden).text() != "0 True\n", "the scan finds nothing at all"
+
+
+REACH = """
+import gc, os, sys
+frame, names = sys._getframe(), []
+while frame is not None:
+    names.append(frame.f_code.co_name)
+    for space in (frame.f_globals, frame.f_locals):
+        for value in list(space.values()):
+            kind = type(value).__module__ + "." + type(value).__qualname__
+            if any(word in kind for word in ("Plan", "Launcher", "Init", "Run", "socket", "LaunchRequest")):
+                print("reachable:", kind)
+    frame = frame.f_back
+gc.unfreeze()
+known = ("sandbox.launcher.warm.Program", "sandbox.model.plan.Warm")  # its own, and a constant
+kinds = {type(thing).__module__ + "." + type(thing).__qualname__ for thing in gc.get_objects()}
+print(sorted(kind for kind in kinds if kind.startswith("sandbox") and kind not in known))
+print(sorted(os.listdir("/proc/self/fd"))[:3], len(os.listdir("/proc/self/fd")))
+print([kind for kind in kinds if kind in ("_socket.socket", "select.epoll")])
+"""
+
+
+@pytest.mark.claim("SEC-WM-02")
+def test_no_object_of_the_launcher_can_be_reached(warm: Sandbox) -> None:
+    result = warm.run(["python3", "-c", REACH])
+    assert result.text() == "[]\n['0', '1', '2'] 4\n[]\n", result.stderr
+
+
+@pytest.mark.claim("SEC-WM-02")
+def test_paths_of_the_host_are_not_in_its_memory(tmp_path: Path, degraded: bool) -> None:
+    place = tmp_path / "a-name-of-the-host"
+    place.mkdir()
+    with Sandbox("python-warm", mounts=[Mount(str(place), "/data")], allow_degraded=degraded) as box:
+        assert box.run(["python3", "-c", SCAN], stdin=b"a-name-of-the-host"[::-1]).text() == "0 True\n"
