@@ -27,6 +27,7 @@ _CLASSES: dict[str, Any] = {
         policy.RootFS,
         policy.Scratch,
         policy.SeccompPolicy,
+        policy.Warm,
         policy.Work,
         Limits,
     )
