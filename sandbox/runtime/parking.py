@@ -190,7 +190,9 @@ class Parking:
                 self._wanted = 0  # until the next run; its own error says why
         except Exception:  # noqa: BLE001 - whatever the host is short of: this thread goes on, and the next run tells
             self._wanted = 0
-        self._working = False
+        with self._changed:
+            self._working = False
+            self._changed.notify_all()
         return True
 
     def step_is_due(self) -> bool:
@@ -233,7 +235,8 @@ class Parking:
         """Give everything back, for others need it more. False when there was nothing."""
         with self._changed:
             self._wanted = 0
-            had = bool(self._ready or self._retired)
+            had = bool(self._ready or self._retired or self._working)
+            self._changed.wait_for(lambda: not self._working, 1.0)
         self._give_back()
         self._remove_retired()
         return had

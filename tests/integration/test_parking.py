@@ -207,13 +207,14 @@ def test_clocks_wait_for_input_files(box: Sandbox) -> None:
     assert result.timings.run_ns < result.timings.setup_ns
 
 
-def test_few_ids_are_enough(probe_mounts: tuple[Mount, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_ids_are_enough(probe_mounts: tuple[Mount, ...], degraded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many ids as runs at once: parked and dying sandboxes make way."""
     require("newuidmap")
     from sandbox.policy import idmaps
 
     monkeypatch.setattr(idmaps, "MAX_SLOTS", 4)
-    with Sandbox("native", mounts=probe_mounts, max_concurrency=4, parked=4) as box, ThreadPoolExecutor(4) as pool:
+    options: Any = {"mounts": probe_mounts, "allow_degraded": degraded, "max_concurrency": 4, "parked": 4}
+    with Sandbox("native", **options) as box, ThreadPoolExecutor(4) as pool:
         assert box._engine.plan.ids.slots == 4
         assert all(result.ok for result in pool.map(lambda _: box.run(TRUE), range(60)))
 
