@@ -58,9 +58,10 @@ def test_every_call_on_a_control_group(number: int, probe_mounts: Any, degraded:
     require("cgroup")
     assert not degraded
     errors = 0
-    with Sandbox("native", mounts=probe_mounts) as box:
+    with Sandbox("native", mounts=probe_mounts, parked=0) as box:
         box.run([INSIDE, "exit", "0"])
         for turn in range(1, MOST):
+            wait_until(lambda: box._engine._launcher.parking.at_rest, seconds(5), "the group of the last run is removed")
             faulty = Faulty(turn, number)
             said: list[bytes] = []
             with monkeypatch.context() as patch:
