@@ -12,7 +12,6 @@ import select
 import time
 import weakref
 from _socket import socket as Socket
-from collections.abc import Callable
 
 from sandbox.kernel import terminal
 from sandbox.launcher import wire
@@ -51,7 +50,6 @@ class Session:
         *,
         tty: tuple[int, ...],
         lane: Socket | None = None,
-        on_started: Callable[[], object] | None = None,
     ) -> None:
         self.feed = feed
         self.out = out
@@ -67,7 +65,6 @@ class Session:
         self.master = -1
         self._tty = tty
         self.passed: list[tuple[int, int]] = []  # (bit of `present`, descriptor) that go to the launcher
-        self._on_started = on_started
         self._streams: dict[int, Capture] = {}
         self._stdin = -1
         self._pending = memoryview(b"")
@@ -248,8 +245,6 @@ class Session:
         if message[0] == launch.STARTED:
             if fds:
                 self._on_master(fds.pop(0))
-            if self._on_started is not None:
-                self._on_started()
         elif message[0] == launch.ENDED:
             self.ended = Ended.from_tuple(message[1])
             self.collected = fds.pop(0) if fds else -1
