@@ -74,11 +74,16 @@ else:
             """The record whose fields have these values, in order. Raises ValueError when the number differs."""
             if not isinstance(values, tuple) or len(values) != len(cls.FIELDS):
                 raise ValueError(f"{cls.__name__}: expected {len(cls.FIELDS)} values")
-            return cls(**dict(zip(cls.FIELDS, values, strict=True)))
+            self = object.__new__(cls)
+            object.__setattr__(self, "_values", values)
+            return self
 
         def replace(self, **changes):
             """A copy with some fields changed."""
-            return type(self)(**{**dict(zip(self.FIELDS, self._values, strict=True)), **changes})
+            values = tuple(changes.pop(name, value) for name, value in zip(self.FIELDS, self._values, strict=True))
+            if changes:
+                raise TypeError(f"{type(self).__name__}: no such field: {', '.join(changes)}")
+            return self.from_tuple(values)
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,9 @@ from collections.abc import Iterable
 from sandbox.model.errors import CgroupError
 
 REMOVE_SECONDS = 5.0
+PERIOD_US = 100_000  # of a new group
 _CHUNK = 64
+_MODE = 0o755
 _MAX_FILE = 65536
 _FIRST_WAIT = 0.0002
 _LONGEST_WAIT = 0.01
@@ -128,7 +130,7 @@ def near_limit(size_bytes: int) -> int:
 
 def quota(millicpus: int) -> tuple[int, int]:
     """(quota, period) in microseconds. The kernel takes no quota below 1 ms, so small ones get the longest period."""
-    period = 100_000 if millicpus >= 10 else 1_000_000
+    period = PERIOD_US if millicpus >= 10 else 1_000_000
     return millicpus * period // 1000, period
 
 
@@ -145,8 +147,9 @@ def disks() -> tuple[str, ...]:
 
 def make(path: str) -> None:
     """Make a group that its owner may use, whatever umask the calling process has. Raises OSError."""
-    os.mkdir(path)
-    os.chmod(path, 0o755)
+    os.mkdir(path, _MODE)
+    if os.stat(path).st_mode & 0o777 != _MODE:  # a chmod on cgroupfs costs as much as the directory
+        os.chmod(path, _MODE)
 
 
 def remove_all(paths: Iterable[str], seconds: float = REMOVE_SECONDS, *, patience: float = 0.0) -> None:

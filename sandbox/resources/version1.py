@@ -45,6 +45,7 @@ class Base1(Base):
         try:
             for path in paths:
                 cgroupfs.make(path)
+            _never_swap(places["memory"])
             if "cpuset" in places:
                 _inherit_cpuset(places["cpuset"])
         except OSError as error:
@@ -60,6 +61,7 @@ class LauncherGroup1(LauncherGroup):
     def __init__(self, places: dict[str, str], paths: tuple[str, ...], *, has_swap: bool) -> None:
         super().__init__(paths)
         self._places = places
+        self._counts_swap = os.path.exists(f"{places['memory']}/memory.memsw.limit_in_bytes")
         self._has_swap = has_swap
         self._numbers = itertools.count()
 
@@ -72,10 +74,13 @@ class LauncherGroup1(LauncherGroup):
                     raise CgroupError(f"the {name} controller is not usable here", hint="run `sandbox doctor`")
                 wanted.append(name)
         name = f"run-{next(self._numbers)}"
-        lease = Lease1({controller: f"{self._places[controller]}/{name}" for controller in wanted})
+        if self._has_swap and not self._counts_swap:
+            raise CgroupError("swap is on, but not accounted: it would extend the memory limit", hint="swapoff -a")
+        places = {controller: f"{self._places[controller]}/{name}" for controller in wanted}
+        lease = Lease1(places, counts_swap=self._counts_swap)
         try:
             lease.open()
-            lease.apply(limits, has_swap=self._has_swap)
+            lease.apply(limits)
         except BaseException as error:
             with contextlib.suppress(CgroupError):
                 lease.close()
@@ -90,11 +95,11 @@ class Lease1(Lease):
 
     cpu_kind = "cpuacct.usage"
 
-    def __init__(self, places: dict[str, str]) -> None:
+    def __init__(self, places: dict[str, str], *, counts_swap: bool) -> None:
         super().__init__(tuple(dict.fromkeys(places.values())))
         self._places = places
         self._handles: dict[str, int] = {}
-        self._has_swap = True
+        self._counts_swap = counts_swap
 
     def open(self) -> None:
         """Make the directories and open what init and launcher need. Raises OSError."""
@@ -107,11 +112,9 @@ class Lease1(Lease):
         self.join_fds = tuple(self._keep(os.open("cgroup.procs", flags, dir_fd=handle)) for handle in by_path.values())
         self.cpu_fd = self._keep(os.open("cpuacct.usage", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._handles["cpuacct"]))
 
-    def apply(self, limits: CgroupLimits, *, has_swap: bool) -> None:
+    def apply(self, limits: CgroupLimits) -> None:
         """Write every limit and read it back. Raises OSError, CgroupError."""
         memory = self._handles["memory"]
-        self._has_swap = has_swap
-        require_set(memory, "memory.swappiness", 0)
         self._limit(limits)
         self.oom_fd = self._keep(_watch_oom(memory))
         self.peak_fd = self._keep(os.open("memory.max_usage_in_bytes", os.O_RDONLY | os.O_CLOEXEC, dir_fd=memory))
@@ -128,18 +131,16 @@ class Lease1(Lease):
         memory = self._handles["memory"]
         size = cgroupfs.pages(limits.memory_bytes)
         require_set(memory, "memory.limit_in_bytes", size)
-        try:
+        if self._counts_swap:
             require_set(memory, "memory.memsw.limit_in_bytes", size)
-        except FileNotFoundError:
-            if self._has_swap:
-                raise CgroupError("swap is on, but not accounted: it would extend the memory limit", hint="swapoff -a") from None
         self.oom_bytes = cgroupfs.near_limit(size)
         require_set(self._handles["pids"], "pids.max", limits.pids)
         if limits.cpu_quota_millicpus:
             if "cpu" not in self._handles:
                 raise CgroupError("this group was made without a CPU quota", hint="make another")
             quota, period = cgroupfs.quota(limits.cpu_quota_millicpus)
-            require_set(self._handles["cpu"], "cpu.cfs_period_us", period)
+            if period != cgroupfs.PERIOD_US:
+                require_set(self._handles["cpu"], "cpu.cfs_period_us", period)
             require_set(self._handles["cpu"], "cpu.cfs_quota_us", quota)
 
     def tighten(self, limits: CgroupLimits) -> None:
@@ -231,6 +232,15 @@ def _watch_oom(memory: int) -> int:
         os.close(event)
         raise
     return event
+
+
+def _never_swap(path: str) -> None:
+    """For this group and all that are made in it: they inherit it (cgroup-v1/memory.rst). Raises OSError, CgroupError."""
+    handle = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        require_set(handle, "memory.swappiness", 0)
+    finally:
+        os.close(handle)
 
 
 def _inherit_cpuset(path: str) -> None:

@@ -59,3 +59,10 @@ def test_a_lease_that_fails_leaves_nothing(tmp_path: os.PathLike[str]):
     with pytest.raises(CgroupError, match="cannot make or limit the control group"):
         group.lease(CgroupLimits(memory_bytes=1 << 26, pids=9))  # plain directories come without files
     assert [os.listdir(path) for path in places.values()] == [[], [], []]
+
+
+def test_swap_that_is_not_counted_is_refused(tmp_path: os.PathLike[str]):
+    places = {name: os.path.join(tmp_path, name) for name in ("memory", "pids", "cpuacct")}
+    with pytest.raises(CgroupError, match="swap is on, but not accounted"):
+        LauncherGroup1(places, (), has_swap=True).lease(CgroupLimits(memory_bytes=1 << 26, pids=9))
+    assert os.listdir(tmp_path) == []
