@@ -109,11 +109,10 @@ def _raised(number: int) -> str:
 
 
 @functools.cache
-def package() -> bytes:
+def package(root: Path = Path(launch.__file__).parents[1]) -> bytes:  # noqa: B008
     """An archive of what a launcher is made of, for an interpreter that sees no file of the host."""
     import zipfile
 
-    root = Path(launch.__file__).parents[1]
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("sandbox/__init__.py", "")

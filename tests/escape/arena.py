@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import pkgutil
@@ -13,9 +14,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 from sandbox import Mount, Profile, RequestError, Sandbox, SandboxError
 from sandbox.resources.cgroups import find_base
 from sandbox.runtime import keeper as keeper_module
+from sandbox.runtime import warm
 from sandbox.runtime.engine import Engine
 from tests.escape import attacks as attack_modules
 from tests.escape import callers, layers
@@ -157,12 +161,11 @@ class Arena:
         engine.close()
         box._engine = changed
         entry = layers.launcher_without(names, self.directory)
-        before = keeper_module._MAIN
-        keeper_module._MAIN = str(entry) if entry is not None else before
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            if entry is not None:
+                patch.setattr(keeper_module, "_MAIN", str(entry))
+                patch.setattr(warm, "package", functools.partial(warm.package, entry.parents[1]))
             changed.launcher()
-        finally:
-            keeper_module._MAIN = before
 
     @contextlib.contextmanager
     def _scene(self, attack: Attack) -> Iterator[Scene]:

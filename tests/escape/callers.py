@@ -3,6 +3,7 @@
     caller killed WHO    the caller, its launcher or its keeper is killed; nobody helps
     caller groups        caller and keeper are killed; the next caller removes their control groups
     caller thread        the thread that started launcher and run ends
+    caller plans KIND    somebody gets at the plan cache (`plans`)
 
 Started again as `python -m tests.escape.callers`, with what it needs in the environment, this module is such a caller.
 """
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import SandboxError
 from sandbox.resources import cgroups
-from tests.escape import layers
+from tests.escape import layers, plans
 from tests.escape.model import Attack, Scene, verdict_of
 from tests.support.clock import seconds, wait_until
 
@@ -79,6 +80,8 @@ def survivors(token: str, grace: float = 0.5) -> list[int]:
 def attempt(ground: Arena, attack: Attack, profile: str, names: tuple[str, ...]) -> tuple[Any, str]:
     """One trial of an attack whose command is "caller …"."""
     kind, *words = attack.command.split()[1:]
+    if kind == "plans":
+        return plans.attempt(ground, profile, words[0], names)
     token = secrets.token_hex(8)
     given = {
         "directory": str(ground.directory),

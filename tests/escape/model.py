@@ -21,7 +21,7 @@ from sandbox import SandboxError
 
 HERE = Path(__file__).resolve().parent
 Verdict = Literal["escaped", "contained", "void"]
-PROFILES = ("default", "strict", "python", "node", "native", "compile")
+PROFILES = ("default", "strict", "python", "python-warm", "node", "native", "compile")
 
 
 @dataclass(slots=True)

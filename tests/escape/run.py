@@ -87,7 +87,11 @@ def main() -> int:
         evidence.keep(evidence.entry(summary, about))
     if options.line:
         print("EVIDENCE", json.dumps(evidence.entry(summary, about)), flush=True)
-    return 0 if summary.good else 1
+    attacked = {claim for row in summary.rows for claim in row.attack.claims if row.all_removed in ("escaped", "void")}
+    unproven = sorted(set(evidence.claims()) - attacked) if options.only == "*" and not left_out else []
+    for claim in unproven:
+        print(f"PROBLEM {claim}: no attack on it succeeds without its layers")
+    return 0 if summary.good and not unproven else 1
 
 
 if __name__ == "__main__":

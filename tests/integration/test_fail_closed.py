@@ -7,7 +7,6 @@ clear error. A control that is left out in silence would show as a run that went
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import pytest
 
 from tests.support import callers
 from tests.support.clock import seconds
+from tests.support.refusing import NUMBER, REFUSE, refusing_python
 
 pytestmark = pytest.mark.root  # an ordinary user's filter sets no_new_privs, and that alone stops newuidmap
 
-# System calls that carry a control; the error number is one that none of them gives by itself (EDOTDOT).
-NUMBER = 73
+# System calls that carry a control.
 CONTROLS = (
     "capset", "clone3", "close_range", "execve", "fsconfig", "fsmount", "fsopen", "landlock_add_rule", "landlock_restrict_self",
     "mount", "mount_setattr", "move_mount", "open_tree", "pivot_root", "prctl", "prlimit64", "seccomp", "setgroups",
@@ -28,21 +27,6 @@ CONTROLS = (
 # Needed for work, not for safety: these too end in one clear error.
 MEANS = ("memfd_create", "pidfd_open", "epoll_create1", "socketpair", "pipe2", "sendmsg")
 
-REFUSE = """
-import os, sys
-import pyseccomp
-def refuse(call, number):
-    filter = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-    filter.set_attr(pyseccomp.Attr.CTL_NNP, 0)
-    filter.add_rule(pyseccomp.ERRNO(number), call)
-    filter.load()
-"""
-# Stands in for the interpreter that the launcher is started with: the caller itself is not under the filter.
-WRAPPER = """#!{python}
-{refuse}
-refuse({call!r}, {number})
-os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-"""
 CODE = (
     REFUSE
     + """
@@ -88,10 +72,7 @@ def told(probe_program: Path, degraded: bool, tmp_path_factory: pytest.TempPathF
     wrappers = {}
     for call in CONTROLS:
         if call != "execve":  # the wrapper itself needs that one
-            path = tmp_path_factory.mktemp("wrapper") / call
-            path.write_text(WRAPPER.format(python=sys.executable, refuse=REFUSE, call=call, number=NUMBER))
-            path.chmod(0o755)
-            wrappers[call] = str(path)
+            wrappers[call] = str(refusing_python(tmp_path_factory.mktemp("wrapper"), call))
     calls = [*CONTROLS, *MEANS]
     process = callers.start(CODE, probe=str(probe_program), degraded=degraded, calls=calls, number=NUMBER, wrappers=wrappers)
     return json.loads(callers.finish(process, seconds(100)))
