@@ -88,7 +88,8 @@ def main() -> int:
     if options.line:
         print("EVIDENCE", json.dumps(evidence.entry(summary, about)), flush=True)
     attacked = {claim for row in summary.rows for claim in row.attack.claims if row.all_removed in ("escaped", "void")}
-    unproven = sorted(set(evidence.claims()) - attacked) if options.only == "*" and not left_out else []
+    elsewhere = {claim for attack in attacks if attack.id in left_out for claim in attack.claims}
+    unproven = sorted(set(evidence.claims()) - attacked - elsewhere) if options.only == "*" else []
     for claim in unproven:
         print(f"PROBLEM {claim}: no attack on it succeeds without its layers")
     return 0 if summary.good and not unproven else 1
