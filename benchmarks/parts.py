@@ -182,7 +182,7 @@ def memory(ours: Ours) -> dict:
         time.sleep(0.05)
     time.sleep(SETTLE)
     parked = ours.box.stats()["parked"]
-    process = ours.box._engine._launcher
+    process = ours.box._engine.launchers.living()[0]
     (launcher,) = (int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
     below = leaks.descendants(launcher)
     try:

@@ -62,7 +62,7 @@ DRIVER = """
 import sys
 from sandbox.bench.ways import Bubblewrap, Ours, plan_of
 way = box = Ours("default", ["/bin/true"], parked=sys.argv[1] == "parked")
-launcher = box.box._engine._launcher.pid
+launcher = box.box._engine.launchers.living()[0].pid
 if sys.argv[1] == "bubblewrap":
     way, launcher = Bubblewrap(plan_of(box)), 0
     box.close()

@@ -20,6 +20,7 @@ from sandbox.runtime.active import Job
 from sandbox.runtime.engine import Engine
 from sandbox.runtime.feed import Pump
 from sandbox.runtime.handles import AsyncRun, Chunk, Run
+from sandbox.runtime.launchers import MOST as MOST_LAUNCHERS
 from sandbox.runtime.mapping import AnyRequest, MapItem, Request
 from sandbox.runtime.parking import MOST
 from sandbox.runtime.registry import make_engine, shared
@@ -74,7 +75,9 @@ class Sandbox:
         mounts: further mounts, granted by the caller.
         allow_degraded: run without control groups where the host has none, with weaker stand-ins (`RunResult.degraded`).
         max_concurrency: runs at once; more wait in order of arrival.
-        parked: how many sandboxes are kept ready at most, as the load asks for them; 0 for none.
+        parked: how many sandboxes each launcher keeps ready at most, as the load asks for them; 0 for none.
+        max_launchers: how many processes share the launching at most, as the load asks for them; one for every four CPUs by
+            default.
 
     Raises ProfileError, PolicyError, UnsupportedHostError.
     """
@@ -88,15 +91,23 @@ class Sandbox:
         allow_degraded: bool = False,
         max_concurrency: int | None = None,
         parked: int | None = None,
+        max_launchers: int | None = None,
     ) -> None:
         if max_concurrency is not None and max_concurrency < 1:
             raise RequestError(f"max_concurrency must be at least 1, not {max_concurrency}")
         if parked is not None and not 0 <= parked <= MOST:
             raise RequestError(f"parked must be from 0 to {MOST}, not {parked}")
+        if max_launchers is not None and not 1 <= max_launchers <= MOST_LAUNCHERS:
+            raise RequestError(f"max_launchers must be from 1 to {MOST_LAUNCHERS}, not {max_launchers}")
         self.profile = _profile(profile, mounts)
         self._limits = _limits(self.profile, limits)
         self._engine = make_engine(
-            self.profile.policy, allow_degraded=allow_degraded, capacity=max_concurrency, parked=parked, limits=self._limits
+            self.profile.policy,
+            allow_degraded=allow_degraded,
+            capacity=max_concurrency,
+            parked=parked,
+            limits=self._limits,
+            launchers=max_launchers,
         )
 
     def start(self, argv: Sequence[Word], **options: Unpack[RunOptions]) -> Run:
@@ -130,7 +141,7 @@ class Sandbox:
         return mapping.serve(start, engine.slots.dismiss, requests, mapping.width(concurrency, engine.slots.capacity))
 
     def stats(self) -> dict[str, int]:
-        """Slots in all, busy, waiting calls, runs served; sandboxes that are parked, runs that were given one, and not."""
+        """Slots in all, busy, waiting calls, runs served; launchers; parked sandboxes, runs that were given one, and not."""
         return self._engine.stats()
 
     def close(self) -> None:

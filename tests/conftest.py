@@ -94,8 +94,8 @@ def _settle() -> None:
     from sandbox.runtime.engine import _EVERY
 
     def at_rest() -> bool:
-        launchers = [engine._launcher for engine in list(_EVERY)]
-        return all(launcher is None or launcher.parking.at_rest for launcher in launchers)
+        launchers = [launcher for engine in list(_EVERY) for launcher in engine.launchers.living()]
+        return all(launcher.parking.at_rest for launcher in launchers)
 
     wait_until(at_rest, seconds(10), "the sandboxes of other tests are at rest")
 

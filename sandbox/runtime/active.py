@@ -70,17 +70,17 @@ class Active:
         self.lease: Lease | None = None
         self._lock = threading.Lock()
         self._over = False
-        self.launcher = engine.launcher()
-        self.submitted = time.monotonic_ns()
-        self.prepared = self._prepare()
-        parked = None
+        self.launcher = engine.launchers.take()
         try:
+            self.submitted = time.monotonic_ns()
+            self.prepared = self._prepare()
             parked = self._take_parked()
             if parked is None:
                 self._take_group()
             self._launch(parked.lane if parked else None)
         except BaseException:
             self._release_lease()
+            engine.launchers.give_back(self.launcher)
             raise
 
     def _prepare(self) -> request.Prepared:
@@ -100,7 +100,7 @@ class Active:
 
     def _take_parked(self) -> Parked | None:
         """A sandbox that is ready, with its control group under this run's limits."""
-        parked = self.launcher.parking.take(self.prepared.launch, self.engine.slots.busy)
+        parked = self.launcher.parking.take(self.prepared.launch, self.launcher.runs)
         if parked is None:
             return None
         try:
@@ -198,7 +198,7 @@ class Active:
                     "the launcher gave this run up without a report",
                     hint="it is out of descriptors or memory, or the process that collects files was killed; try again",
                 )
-            self.engine.drop(self.launcher)
+            self.engine.launchers.drop(self.launcher)
         if session.error is None and session.failure is not None:
             if not session.canceled and not self._out_of_memory(session.failure):
                 raise failure_error(self.engine.plan, self.prepared, session.failure)
@@ -239,6 +239,7 @@ class Active:
             self.session.close()
             self._release_lease()
         finally:
+            self.engine.launchers.give_back(self.launcher)
             self.engine.slots.release()
 
     def _release_lease(self) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 
 from sandbox.model.digest import sha256
-from sandbox.model.errors import CgroupError, LauncherDied, RequestError, ResourceError
+from sandbox.model.errors import CgroupError, LauncherDied, ResourceError
 from sandbox.model.limits import Limits
 from sandbox.model.plan import Plan
 from sandbox.model.policy import Policy
@@ -17,6 +16,7 @@ from sandbox.runtime import report, request
 from sandbox.runtime.active import Active, Job, group_limits
 from sandbox.runtime.keeper import Keeper
 from sandbox.runtime.launcher import LauncherProcess
+from sandbox.runtime.launchers import Launchers, default_most
 from sandbox.runtime.parking import MOST, Usual
 from sandbox.runtime.slots import Slots
 
@@ -27,6 +27,7 @@ class Engine:
     Attributes:
         digest: SHA-256 of the plan, hex.
         slots: how many run at once.
+        launchers: the processes that start them.
         users: calls that hold it (kept by the registry).
     """
 
@@ -39,8 +40,9 @@ class Engine:
         parked: int | None = None,
         limits: Limits | None = None,
         started: Keeper | None = None,
+        launchers: int | None = None,
     ) -> None:
-        """`started`: a keeper of this plan, for the first launcher."""
+        """`started`: a keeper of this plan, for the first launcher, which is then the only one."""
         self.policy = policy
         self.plan = plan
         self.base = base
@@ -51,8 +53,10 @@ class Engine:
         self.degraded: tuple[Degraded, ...] = report.degraded(policy, base)
         self.syscalls = dict(plan.filters.names)
         most = MOST if parked is None else parked
+        count = 1 if started is not None else launchers or default_most()
         if plan.ids.slots:  # a run that has ended keeps its id until its init is dead
-            most = min(most, max(0, plan.ids.slots - 2 * capacity))
+            count = max(1, min(count, plan.ids.slots // (2 * capacity + MOST)))
+            most = min(most, max(0, plan.ids.slots // count - 2 * capacity))
         self.usual = Usual(
             limits=group_limits(policy, limits or policy.limits),
             terms=request.terms(policy, limits or policy.limits, degraded=base is None),
@@ -60,63 +64,47 @@ class Engine:
         )
         self.served = 0
         self.users = 0
-        self._launcher: LauncherProcess | None = None
+        self.launchers = Launchers(self._start, count)
         self._started = started
-        self._lock = threading.Lock()
-        self._closed = False
         _EVERY.add(self)
 
-    def launcher(self) -> LauncherProcess:
-        """The warm launcher; a new one when there is none or it has died."""
-        with self._lock:
-            if self._closed:
-                raise RequestError("this Sandbox is closed", hint="make a new one")
-            if self._launcher is not None and self._launcher.gone():
-                self._launcher.close()
-                self._launcher = None
-            if self._launcher is None:
-                started, self._started = self._started, None
-                self._launcher = LauncherProcess(self.plan, self.plan_bytes, self.base, self.usual, started)
-            return self._launcher
-
-    def drop(self, launcher: LauncherProcess) -> None:
-        """This launcher does not answer any more: end it; the next run starts another."""
-        launcher.alive = False
-        with self._lock:
-            if self._launcher is launcher:
-                self._launcher = None
-        launcher.close(timeout=0.5)
+    def _start(self, number: int) -> LauncherProcess:
+        """Launcher `number`: each has a share of the host ids, so that no two runs have the same."""
+        started, self._started = self._started, None
+        ids, count = self.plan.ids, self.launchers.most
+        if count == 1 or not ids.slots:
+            return LauncherProcess(self.plan, self.plan_bytes, self.base, self.usual, started, number)
+        share = ids.slots // count
+        plan = self.plan.replace(ids=ids.replace(first_slot=ids.first_slot + number * share, slots=share))
+        return LauncherProcess(plan, plan.encode(), self.base, self.usual, started, number)
 
     def stats(self) -> dict[str, int]:
         """See `Sandbox.stats`."""
-        slots, launcher = self.slots, self._launcher
-        parking = launcher.parking if launcher is not None else None
+        slots, launchers = self.slots, self.launchers.living()
+        parking = [launcher.parking for launcher in launchers]
         return {
             "capacity": slots.capacity,
             "busy": slots.busy,
             "waiting": slots.waiting,
             "served": self.served,
-            "parked": parking.parked if parking else 0,
-            "hits": parking.hits if parking else 0,
-            "misses": parking.misses if parking else 0,
+            "launchers": len(launchers),
+            "parked": sum(one.parked for one in parking),
+            "hits": sum(one.hits for one in parking),
+            "misses": sum(one.misses for one in parking),
         }
 
     def forget(self) -> None:
-        """In a forked child: runs, slots and launcher are the parent's; the next run here starts a launcher of its own."""
-        self._lock = threading.Lock()
-        self._launcher = self._started = None
+        """In a forked child: runs, slots and launchers are the parent's; the next run here starts a launcher of its own."""
+        self._started = None
+        self.launchers.forget()
         self.slots = Slots(self.slots.capacity)
 
     def close(self) -> None:
-        """End the launcher with everything that runs in it."""
-        with self._lock:
-            self._closed = True
-            launcher, self._launcher = self._launcher, None
-            started, self._started = self._started, None
+        """End the launchers with everything that runs in them."""
+        self.launchers.close()
+        started, self._started = self._started, None
         if started is not None:
             started.discard()
-        if launcher is not None:
-            launcher.close()
 
     def begin(self, job: Job, asked: int) -> Active:
         """Start one run; the caller holds a slot. `asked`: monotonic ns of the call.
@@ -131,8 +119,8 @@ class Engine:
             return self._begin(job, asked)
 
     def _relinquish(self) -> bool:
-        launcher = self._launcher
-        return launcher is not None and launcher.parking.relinquish()
+        had = [launcher.parking.relinquish() for launcher in self.launchers.living()]
+        return any(had)
 
     def _begin(self, job: Job, asked: int) -> Active:
         try:

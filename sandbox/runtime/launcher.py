@@ -9,6 +9,7 @@ import os
 import select
 import sys
 import threading
+import time
 import weakref
 
 from sandbox.launcher import wire
@@ -46,6 +47,7 @@ class LauncherProcess:
         group: its control groups, None in degraded mode.
         parking: what it keeps ready.
         alive: False as soon as it was closed or was found dead.
+        number, runs, last_used: kept by `Launchers`: which one it is, runs in flight, monotonic seconds when one ended.
     """
 
     def __init__(
@@ -55,8 +57,12 @@ class LauncherProcess:
         base: Base | None,
         usual: Usual = NOTHING_USUAL,
         started: Keeper | None = None,
+        number: int = 0,
     ) -> None:
         """`started`: a keeper that was started with this plan already."""
+        self.number = number
+        self.runs = 0
+        self.last_used = time.monotonic()
         self.plan = plan
         self.group: LauncherGroup | None = None
         self.alive = True

@@ -32,7 +32,13 @@ _base_known = False
 
 
 def make_engine(
-    policy: Policy, *, allow_degraded: bool, capacity: int | None, parked: int | None = None, limits: Limits | None = None
+    policy: Policy,
+    *,
+    allow_degraded: bool,
+    capacity: int | None,
+    parked: int | None = None,
+    limits: Limits | None = None,
+    launchers: int | None = None,
 ) -> Engine:
     """Plan the policy for this host. Raises UnsupportedHostError where a control is missing and not given up."""
     from sandbox.host.facts import gather
@@ -44,7 +50,7 @@ def make_engine(
     if base is None:
         policy = without_uncounted_memory(policy)
     plan = build_plan(policy, facts, compile_policy(policy.seccomp, facts.arch))
-    return Engine(policy, plan, base, capacity or default_capacity(), parked, limits)
+    return Engine(policy, plan, base, capacity or default_capacity(), parked, limits, launchers=launchers)
 
 
 def without_uncounted_memory(policy: Policy) -> Policy:

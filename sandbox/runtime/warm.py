@@ -109,7 +109,7 @@ def _raised(number: int) -> str:
 
 
 @functools.cache
-def package(root: Path = Path(launch.__file__).parents[1]) -> bytes:  # noqa: B008
+def package(root: Path = Path(launch.__file__).parents[1]) -> bytes:
     """An archive of what a launcher is made of, for an interpreter that sees no file of the host."""
     import zipfile
 

@@ -165,7 +165,7 @@ class Arena:
             if entry is not None:
                 patch.setattr(keeper_module, "_MAIN", str(entry))
                 patch.setattr(warm, "package", functools.partial(warm.package, entry.parents[1]))
-            changed.launcher()
+            changed.launchers.give_back(changed.launchers.take())
 
     @contextlib.contextmanager
     def _scene(self, attack: Attack) -> Iterator[Scene]:

@@ -181,7 +181,7 @@ def main() -> None:
             driving = threading.Thread(target=drive, daemon=True)
             driving.start()
             ready.wait(seconds(10))
-            keeper = made["box"]._engine._launcher.pid
+            keeper = made["box"]._engine.launchers.living()[0].pid
             print("ready", keeper, *_children(keeper), flush=True)
             driving.join()  # until it is killed, or its time is over
         made["run"].close()

@@ -61,7 +61,9 @@ def test_every_call_on_a_control_group(number: int, probe_mounts: Any, degraded:
     with Sandbox("native", mounts=probe_mounts, parked=0) as box:
         box.run([INSIDE, "exit", "0"])
         for turn in range(1, MOST):
-            wait_until(lambda: box._engine._launcher.parking.at_rest, seconds(5), "the group of the last run is removed")
+            wait_until(
+                lambda: box._engine.launchers.living()[0].parking.at_rest, seconds(5), "the group of the last run is removed"
+            )
             faulty = Faulty(turn, number)
             said: list[bytes] = []
             with monkeypatch.context() as patch:
@@ -117,7 +119,7 @@ def test_memory_that_is_too_small_to_start_anything(probe_mounts: Any, degraded:
 def test_a_launcher_without_descriptors_fails_that_run_only(probe_mounts: Any, degraded: bool) -> None:
     with Sandbox("native", mounts=probe_mounts, allow_degraded=degraded) as box:
         box.run([INSIDE, "exit", "0"])
-        keeper = box._engine._launcher
+        keeper = box._engine.launchers.living()[0]
         assert keeper is not None
         with open(f"/proc/{keeper.pid}/task/{keeper.pid}/children") as file:
             launcher = int(file.read().split()[0])

@@ -214,7 +214,7 @@ def here(_):
     with lock:
         waiting[0] -= 1
         if waiting[0] == 0:
-            print(json.dumps({"keeper": box._engine._launcher.pid}), flush=True)
+            print(json.dumps({"keeper": box._engine.launchers.living()[0].pid}), flush=True)
 
 def serve():
     try:
@@ -290,15 +290,17 @@ for _ in range(3):
     thread = threading.Thread(target=serve)
     thread.start()
     thread.join()
-pid = box._engine._launcher.pid
+pid = box._engine.launchers.living()[0].pid
 serve()
-print(json.dumps([results, pid == box._engine._launcher.pid]))
+print(json.dumps([results, pid == box._engine.launchers.living()[0].pid]))
 """
     assert answer(code, arguments) == [[True] * 4, True]
 
 
 def test_an_interpreter_that_exits_closes_everything(arguments: dict[str, Any]) -> None:
-    code = RIGHT + "print(json.dumps([p for p in sandbox.runtime.registry.shared._engines.values()][0]._launcher.pid))"
+    code = (
+        RIGHT + "print(json.dumps([p for p in sandbox.runtime.registry.shared._engines.values()][0].launchers.living()[0].pid))"
+    )
     keeper = answer(code, arguments)
     wait_until(lambda: not leaks.alive({keeper}), GONE_WITHIN, "the launcher ends with its caller")
 

@@ -47,7 +47,7 @@ def bare(probe_mounts: tuple[Mount, ...], degraded: bool) -> Iterator[Sandbox]:
 
 def launcher_of(box: Sandbox) -> int:
     """The launcher proper: the keeper's only child."""
-    process = box._engine._launcher
+    process = box._engine.launchers.living()[0]
     assert process is not None
     keeper = process.pid
     with open(f"/proc/{keeper}/task/{keeper}/children") as file:
@@ -82,7 +82,7 @@ def test_closed_runs_end_no_other(fresh: Sandbox) -> None:
 @pytest.mark.parametrize("who", ["launcher", "keeper"])
 def test_a_launcher_that_died_while_idle_is_replaced(fresh: Sandbox, who: str) -> None:
     before = launcher_of(fresh)
-    process = fresh._engine._launcher
+    process = fresh._engine.launchers.living()[0]
     assert process is not None
     os.kill(before if who == "launcher" else process.pid, signal.SIGKILL)
     wait_until(process.gone, seconds(5), "the launcher is gone")

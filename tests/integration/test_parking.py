@@ -41,10 +41,24 @@ def warm(box: Sandbox, count: int = 1) -> None:
 
 
 def launcher_of(box: Sandbox) -> int:
-    process = box._engine._launcher
+    process = box._engine.launchers.living()[0]
     assert process is not None
     with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
         return int(file.read().split()[0])
+
+
+def test_many_runs_share_launchers_and_no_host_id(probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+    with Sandbox("native", mounts=probe_mounts, allow_degraded=degraded, max_launchers=2, max_concurrency=16) as box:
+        with ThreadPoolExecutor(16) as pool:
+            results = list(pool.map(lambda _: box.run([INSIDE, "sleep", "0.3"]), range(48)))
+        assert all(result.ok for result in results)
+        stats = box.stats()
+        assert stats["launchers"] == 2
+        shares = [one.plan.ids for one in box._engine.launchers.living()]
+        if shares[0].slots:
+            ranges = sorted((ids.first_slot, ids.first_slot + ids.slots) for ids in shares)
+            assert ranges[0][1] <= ranges[1][0]
+    assert box.stats()["launchers"] == 0
 
 
 def test_nothing_is_parked_for_one_run(box: Sandbox) -> None:

@@ -1,0 +1,127 @@
+"""Which launcher a run is given, and how many there are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from sandbox.model.errors import RequestError, ResourceError
+from sandbox.runtime import launchers
+from sandbox.runtime.launchers import RUNS_EACH, Launchers
+from tests.support.clock import wait_until
+
+
+class Fake:
+    """As much of a launcher as is looked at."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.runs = 0
+        self.last_used = time.monotonic()
+        self.dead = False
+        self.closed = False
+        self.alive = True
+
+    def gone(self) -> bool:
+        return self.dead
+
+    def close(self, timeout: float = 5.0) -> None:
+        self.closed = True
+
+
+def made(most: int) -> tuple[Launchers, list[Any]]:
+    started: list[Any] = []
+
+    def start(number: int) -> Any:
+        started.append(Fake(number))
+        return started[-1]
+
+    return Launchers(start, most), started
+
+
+def load(pool: Launchers, count: int, launchers_then: int) -> list[Any]:
+    taken = [pool.take() for _ in range(count)]
+    wait_until(lambda: len(pool.living()) == launchers_then, 5)
+    return taken
+
+
+def test_one_serves_until_it_has_much_to_do():
+    pool, started = made(4)
+    load(pool, RUNS_EACH, 1)
+    assert len(started) == 1
+
+
+def test_more_runs_have_more_launchers_up_to_the_bound():
+    pool, started = made(2)
+    load(pool, RUNS_EACH + 1, 2)
+    taken = load(pool, 4 * RUNS_EACH, 2)
+    assert [one.number for one in started] == [0, 1]
+    assert {one.number for one in taken} == {0, 1}
+    assert abs(started[0].runs - started[1].runs) <= 1
+
+
+def test_who_idles_goes_and_the_first_stays():
+    pool, started = made(2)
+    for one in load(pool, RUNS_EACH + 1, 2):
+        pool.give_back(one)
+    for one in started:
+        one.last_used -= launchers.IDLE_SECONDS + 1
+    pool.shrink()
+    assert [one.closed for one in started] == [False, True]
+    assert pool.living() == (started[0],)
+
+
+def test_who_idles_but_serves_a_run_stays():
+    pool, started = made(2)
+    load(pool, RUNS_EACH + 1, 2)
+    pool.take()
+    for one in started:
+        one.last_used -= 60
+    pool.shrink()
+    assert len(pool.living()) == 2
+
+
+def test_a_dead_one_is_replaced_under_its_number():
+    pool, started = made(2)
+    load(pool, RUNS_EACH + 1, 2)
+    started[0].dead = True
+    pool.take()
+    assert started[0].closed
+    load(pool, 2 * RUNS_EACH, 2)
+    assert sorted(one.number for one in pool.living()) == [0, 1]
+
+
+def test_one_that_cannot_be_started_is_missed_by_nobody():
+    tried = threading.Event()
+
+    def start(number: int) -> Any:
+        if number:
+            tried.set()
+            raise ResourceError("no process")
+        return Fake(number)
+
+    pool = Launchers(start, 3)
+    taken = [pool.take() for _ in range(RUNS_EACH + 1)]
+    assert tried.wait(5)
+    assert {one.number for one in taken} == {0}
+    wait_until(lambda: not pool._growing, 5)
+
+
+def test_the_first_one_says_why_it_cannot_be_started():
+    def start(number: int) -> Any:
+        raise ResourceError("no process")
+
+    with pytest.raises(ResourceError, match="no process"):
+        Launchers(start, 3).take()
+
+
+def test_a_closed_pool_gives_none():
+    pool, started = made(2)
+    pool.give_back(pool.take())
+    pool.close()
+    assert started[0].closed
+    with pytest.raises(RequestError, match="closed"):
+        pool.take()
