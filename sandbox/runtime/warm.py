@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import errno
 import functools
-import io
 import os
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from sandbox.model import launch, steps
 from sandbox.model.errors import LaunchError
 from sandbox.model.plan import Plan
 from sandbox.model.policy import Policy
 
-_NAME = re.compile(rb"python[0-9.]*")
 # Python and the C library look at these when they start: with a value of its own the run needs a start of its own.
-_AT_START = re.compile(rb"PYTHON.*|LD_.*|LC_.*|LANG|LANGUAGE|LOCPATH|TZ|TZDIR|MALLOC_.*|GLIBC_TUNABLES|OPENSSL_CONF")
+_AT_START = frozenset((b"LANG", b"LANGUAGE", b"LOCPATH", b"TZ", b"TZDIR", b"GLIBC_TUNABLES", b"OPENSSL_CONF"))
+_AT_START_KINDS = (b"PYTHON", b"LD_", b"LC_", b"MALLOC_")
 _SWITCHES = {ord("u"): launch.PY_UNBUFFERED, ord("B"): launch.PY_NO_BYTECODE, ord("P"): launch.PY_SAFE_PATH, ord("s"): 0}
 _ENDS = {ord("c"): launch.PY_CODE, ord("m"): launch.PY_MODULE}
 STEPS = (
@@ -29,6 +26,7 @@ STEPS = (
     steps.WARM_DESCRIPTORS,
 )
 _ROOMS = ("model", "kernel", "launcher")
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(launch.__file__)))
 
 
 def form(policy: Policy, words: Sequence[bytes], environment: Sequence[bytes]) -> tuple[int, ...]:
@@ -57,9 +55,8 @@ def form(policy: Policy, words: Sequence[bytes], environment: Sequence[bytes]) -
 
 def _may_mean(word: bytes, interpreter: bytes) -> bool:
     place, name = os.path.split(word)
-    return (not place or place == os.path.dirname(interpreter)) and (
-        bool(_NAME.fullmatch(name)) or name == os.path.basename(interpreter)
-    )
+    usual = name.startswith(b"python") and not name[6:].strip(b"0123456789.")
+    return (not place or place == os.path.dirname(interpreter)) and (usual or name == os.path.basename(interpreter))
 
 
 def _same_start(policy: Policy, environment: Sequence[bytes]) -> bool:
@@ -69,7 +66,8 @@ def _same_start(policy: Policy, environment: Sequence[bytes]) -> bool:
 
 
 def _matters(entry: bytes) -> bool:
-    return bool(_AT_START.fullmatch(entry.partition(b"=")[0]))
+    name = entry.partition(b"=")[0]
+    return name in _AT_START or name.startswith(_AT_START_KINDS)
 
 
 def _is_text(word: bytes) -> bool:
@@ -109,13 +107,15 @@ def _raised(number: int) -> str:
 
 
 @functools.cache
-def package(root: Path = Path(launch.__file__).parents[1]) -> bytes:
+def package(root: str = _OURS) -> bytes:
     """An archive of what a launcher is made of, for an interpreter that sees no file of the host."""
+    import io
     import zipfile
 
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("sandbox/__init__.py", "")
-        for file in sorted(file for room in _ROOMS for file in (root / room).glob("*.py")):
-            archive.writestr(f"sandbox/{file.parent.name}/{file.name}", file.read_bytes())
+        for room in _ROOMS:
+            for name in sorted(name for name in os.listdir(f"{root}/{room}") if name.endswith(".py")):
+                archive.write(f"{root}/{room}/{name}", f"sandbox/{room}/{name}")
     return out.getvalue()

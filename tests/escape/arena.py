@@ -164,7 +164,7 @@ class Arena:
         with pytest.MonkeyPatch.context() as patch:
             if entry is not None:
                 patch.setattr(keeper_module, "_MAIN", str(entry))
-                patch.setattr(warm, "package", functools.partial(warm.package, entry.parents[1]))
+                patch.setattr(warm, "package", functools.partial(warm.package, str(entry.parents[1])))
             changed.launchers.give_back(changed.launchers.take())
 
     @contextlib.contextmanager
