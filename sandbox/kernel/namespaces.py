@@ -10,18 +10,38 @@ import fcntl
 import os
 import struct
 
+from sandbox.kernel.flags import (
+    CLONE_INTO_CGROUP,
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    CLONE_PIDFD,
+)
 from sandbox.kernel.libc import call, syscall
 
-CLONE_NEWTIME = 0x80
-CLONE_PIDFD = 0x1000
-CLONE_NEWNS = 0x20000
-CLONE_NEWCGROUP = 0x2000000
-CLONE_NEWUTS = 0x4000000
-CLONE_NEWIPC = 0x8000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
-CLONE_INTO_CGROUP = 0x200000000
+__all__ = [
+    "CLONE_INTO_CGROUP",
+    "CLONE_NEWCGROUP",
+    "CLONE_NEWIPC",
+    "CLONE_NEWNET",
+    "CLONE_NEWNS",
+    "CLONE_NEWPID",
+    "CLONE_NEWTIME",
+    "CLONE_NEWUSER",
+    "CLONE_NEWUTS",
+    "CLONE_PIDFD",
+    "clone",
+    "raise_loopback",
+    "send_signal",
+    "set_hostname",
+    "unshare",
+    "write_file",
+]
 
 _SIGCHLD = 17
 _CLONE_ARGS = struct.Struct("=11Q")

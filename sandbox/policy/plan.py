@@ -10,7 +10,7 @@ import resource
 from collections.abc import Sequence
 
 from sandbox.host.facts import HostFacts
-from sandbox.kernel.namespaces import (
+from sandbox.kernel.flags import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
     CLONE_NEWNS,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sandbox.model.plan import Plan
     from sandbox.model.policy import Policy
 
-FORMAT = 1
+FORMAT = 2
 MAX_ENTRIES = 32
 MAX_BYTES = 4 << 20
 OFF = "SANDBOX_NO_PLAN_CACHE"
@@ -52,7 +52,7 @@ class Entry:
     def __init__(self, body: tuple[Any, ...]) -> None:
         self.plan: bytes
         self.degraded: bool
-        self._state, self._witnesses, self._landlock, self._policy, self._limits, self.degraded, self.plan = body
+        self._state, self._witnesses, self._policy, self._limits, self.degraded, self.plan = body
 
     @property
     def policy(self) -> Policy:
@@ -72,13 +72,10 @@ class Entry:
 
     def confirmed(self) -> bool:
         """Whether everything that it was made of is still the same."""
-        from sandbox.kernel.filters import landlock_abi
-
         try:
-            same = self._state == _state() and all(_look(kind, path) == seen for kind, path, seen in self._witnesses)
+            return self._state == _state() and all(_look(kind, path) == seen for kind, path, seen in self._witnesses)
         except (OSError, ValueError, TypeError):
             return False
-        return same and landlock_abi() == self._landlock
 
 
 class Lookup:
@@ -144,7 +141,6 @@ class Lookup:
                     plandata.block_of(plan),
                     _state(),
                     witnesses,
-                    plan.landlock.abi,
                     plandata.of_policy(policy),
                     plandata.plain(limits),
                     degraded,
@@ -192,9 +188,10 @@ def _state() -> bytes:
     except KeyError:
         user = ""
     who = (os.getuid(), os.getgid(), user, search_directories(), directory())
+    rights = [line for line in _text("/proc/self/status").splitlines() if line.startswith(("Cap", "NoNewPrivs", "Seccomp"))]
     boot = (tuple(os.uname()), _text("/proc/sys/kernel/random/boot_id"), _text("/sys/devices/system/cpu/online"))
     files = sorted(f"{path} {_signature(found)}" for path, found in _package_files().items())
-    everything = repr((sandbox.__version__, sys.version, boot, spaces, who, limits, environment, files))
+    everything = repr((sandbox.__version__, sys.version, boot, spaces, who, rights, limits, environment, files))
     return bytes(sha256(everything.encode("utf-8", "surrogateescape")).digest())
 
 

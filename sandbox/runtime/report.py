@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox.kernel.namespaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS
+from sandbox.kernel.flags import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS
 from sandbox.model import plan as plans
 from sandbox.model.digest import sha256
 from sandbox.model.limits import Limits

@@ -154,6 +154,17 @@ def test_other_facts_of_the_host_or_caller_are_a_miss(cli: Caching) -> None:
     assert cli.entries()[0].read_bytes() != before
 
 
+def test_a_caller_under_a_filter_is_another_one(cli: Caching) -> None:
+    cli.fill("--", "true")
+    code = "import os, pyseccomp, sys; pyseccomp.SyscallFilter(pyseccomp.ALLOW).load(); os.execv(sys.executable, sys.argv[1:])"
+    words = [sys.executable, "-B", "-c", FAST, *cli.words("run", "--", "true")[5:]]
+    environment = {**cli.environment, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, cwd=cli.directory, env=environment, capture_output=True, check=True, text=True)
+    assert done.stdout.startswith("miss")
+    assert cli.look("--", "true") == "hit 0"
+
+
 def _damage(entry: Path, how: str) -> None:
     data = entry.read_bytes()
     if how == "flipped":
