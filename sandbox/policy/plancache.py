@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 MAX_ENTRIES = 32
+_OURS = frozenset("0123456789abcdef.")
 MAX_BYTES = 4 << 20
 OFF = "SANDBOX_NO_PLAN_CACHE"
 # What changed since then, or just before (the kernel's time stamps are coarse), may differ from what was read.
@@ -258,6 +259,7 @@ def _with_block(plan: bytes, old: bytes, first: int, count: int) -> bytes:
 def _open_directory(*, make: bool = False) -> int:
     """A descriptor of the directory: ours, and closed to everybody else. Raises OSError."""
     path = directory()
+    _check_above(path)
     if make:
         os.makedirs(path, mode=0o700, exist_ok=True)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -266,6 +268,18 @@ def _open_directory(*, make: bool = False) -> int:
         os.close(fd)
         raise PermissionError(1, "the plan cache belongs to, or is open to, somebody else")
     return fd
+
+
+def _check_above(path: str) -> None:
+    """The way there belongs to us and root alone: root may have taken over the home of another user. Raises OSError."""
+    while path != "/":
+        path = os.path.dirname(path)
+        try:
+            owner = os.lstat(path).st_uid
+        except FileNotFoundError:
+            continue
+        if owner not in (0, os.geteuid()):
+            raise PermissionError(1, "the plan cache would lie in a directory of somebody else")
 
 
 def _read(place: int, name: str) -> bytes:
@@ -296,6 +310,8 @@ def _prune(place: int, name: str) -> None:
     """Remove the oldest entries, and drafts that were left, above MAX_ENTRIES."""
     ages = []
     for other in os.listdir(place):
+        if len(other) < 64 or not _OURS.issuperset(other):  # nothing of ours: 64 digits, or a draft of it
+            continue
         try:
             ages.append((os.stat(other, dir_fd=place, follow_symlinks=False).st_mtime_ns, other))
         except FileNotFoundError:

@@ -48,9 +48,11 @@ class Base1(Base):
             _never_swap(places["memory"])
             if "cpuset" in places:
                 _inherit_cpuset(places["cpuset"])
-        except OSError as error:
+        except (OSError, CgroupError) as error:
             with contextlib.suppress(CgroupError):
                 cgroupfs.remove_all(paths)
+            if isinstance(error, CgroupError):
+                raise
             raise failure("make the launcher's control group", error.filename or paths[0], error) from error
         return LauncherGroup1(places, paths, has_swap=self._has_swap)
 

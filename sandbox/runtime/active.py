@@ -70,6 +70,7 @@ class Active:
         self.lease: Lease | None = None
         self._lock = threading.Lock()
         self._over = False
+        self._slots = engine.slots
         self.launcher = engine.launchers.take()
         try:
             self.submitted = time.monotonic_ns()
@@ -79,8 +80,10 @@ class Active:
                 self._take_group()
             self._launch(parked.lane if parked else None)
         except BaseException:
-            self._release_lease()
-            engine.launchers.give_back(self.launcher)
+            try:
+                self._release_lease()
+            finally:
+                engine.launchers.give_back(self.launcher)
             raise
 
     def _prepare(self) -> request.Prepared:
@@ -240,7 +243,7 @@ class Active:
             self._release_lease()
         finally:
             self.engine.launchers.give_back(self.launcher)
-            self.engine.slots.release()
+            self._slots.release()
 
     def _release_lease(self) -> None:
         lease, self.lease = self.lease, None

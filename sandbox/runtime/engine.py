@@ -89,8 +89,8 @@ class Engine:
             "served": self.served,
             "launchers": len(launchers),
             "parked": sum(one.parked for one in parking),
-            "hits": sum(one.hits for one in parking),
-            "misses": sum(one.misses for one in parking),
+            "hits": self.launchers.hits + sum(one.hits for one in parking),
+            "misses": self.launchers.misses + sum(one.misses for one in parking),
         }
 
     def forget(self) -> None:

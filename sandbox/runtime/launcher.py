@@ -35,6 +35,7 @@ _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN)
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
+    from collections.abc import Callable
 
 Descriptors = list[tuple[int, int]]  # (bit of `present`, descriptor), in the order of the bits
 _EVERY: weakref.WeakSet[LauncherProcess] = weakref.WeakSet()
@@ -48,6 +49,7 @@ class LauncherProcess:
         parking: what it keeps ready.
         alive: False as soon as it was closed or was found dead.
         number, runs, last_used: kept by `Launchers`: which one it is, runs in flight, monotonic seconds when one ended.
+        on_idle: told when nothing was asked of it for a while.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class LauncherProcess:
         self.number = number
         self.runs = 0
         self.last_used = time.monotonic()
+        self.on_idle: weakref.WeakMethod[Callable[[LauncherProcess], None]] | None = None
         self.plan = plan
         self.group: LauncherGroup | None = None
         self.alive = True
@@ -156,6 +159,12 @@ class LauncherProcess:
             return any(event & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
         except (OSError, ValueError):
             return True
+
+    def tell_idle(self) -> None:
+        """Process: the caller's, the thread of its parking, at its end."""
+        told = self.on_idle() if self.on_idle is not None else None
+        if told is not None:
+            told(self)
 
     @property
     def pid(self) -> int:

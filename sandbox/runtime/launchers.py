@@ -10,15 +10,17 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 
 from sandbox.model.errors import RequestError, SandboxError
 from sandbox.runtime.launcher import LauncherProcess
 
 RUNS_EACH = 8  # in flight, before another launcher is started
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 10.0  # also between two attempts to start a further one
 MOST = 8
 _CPUS_EACH = 4
+_CLOSE_SECONDS = 0.5
 
 
 def default_most() -> int:
@@ -27,20 +29,35 @@ def default_most() -> int:
 
 
 class Launchers:
-    """Safe from any number of threads.
+    """Safe from any number of threads, and from handles that are collected as garbage at any time.
+
+    A launcher is started and ended without the lock: the ends of other runs need it. Its number is its own until it is dead,
+    because its share of the host ids goes with it.
 
     Args:
         start: starts the one with this number, which none of the living has; takes a while, and raises what stands in the way.
         most: how many there are at once.
+
+    Attributes:
+        hits, misses: of launchers that have ended: runs that were, and were not, given a parked sandbox.
     """
 
     def __init__(self, start: Callable[[int], LauncherProcess], most: int) -> None:
         self.most = most
+        self.hits = 0
+        self.misses = 0
         self._start = start
-        self._living: list[LauncherProcess] = []
-        self._lock = threading.Lock()
         self._closed = False
+        self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: they are the parent's."""
+        self._lock = threading.RLock()
+        self._first = threading.RLock()  # who starts one where there is none; the others wait for that one
+        self._living: list[LauncherProcess] = []
+        self._taken: set[int] = set()
         self._growing = False
+        self._not_before = 0.0
 
     def living(self) -> tuple[LauncherProcess, ...]:
         """All that are there, the oldest first."""
@@ -51,18 +68,58 @@ class Launchers:
 
         Raises SandboxError.
         """
-        self.shrink()
         with self._lock:
-            if self._closed:
-                raise RequestError("this Sandbox is closed", hint="make a new one")
-            if not self._living:
-                self._living.append(self._start(self._free_number()))
-            found = min(self._living, key=lambda launcher: launcher.runs)
-            found.runs += 1
+            gone = self._weed()
+            found = self._pick()
+        if found is None:
+            self._end(gone)  # their host ids are free then
+            found = self._pick_or_start()
+        elif gone and not _later(self._end, gone):
+            self._end(gone)
+        with self._lock:
             grow = self._should_grow()
-        if grow:
-            threading.Thread(target=self._grow, name="sandbox-launcher", daemon=True).start()
+        if grow and not _later(self._grow):
+            self._growing = False
         return found
+
+    def _pick_or_start(self) -> LauncherProcess:
+        with self._first:
+            with self._lock:
+                found = self._pick()
+            if found is not None:
+                return found
+            return self._add(runs=1)
+
+    def _pick(self) -> LauncherProcess | None:
+        """The caller holds the lock."""
+        if self._closed:
+            raise RequestError("this Sandbox is closed", hint="make a new one")
+        if not self._living:
+            return None
+        found = min(self._living, key=lambda launcher: launcher.runs)
+        found.runs += 1
+        return found
+
+    def _add(self, runs: int) -> LauncherProcess:
+        """Start one. Raises SandboxError."""
+        with self._lock:
+            # All are taken only while the last one is being ended: its share then serves its successor.
+            number = next((number for number in range(self.most) if number not in self._taken), self.most - 1)
+            self._taken.add(number)
+        made = None
+        try:
+            made = self._start(number)
+            made.on_idle = weakref.WeakMethod(self.retire)
+            with self._lock:
+                if not self._closed:
+                    made.runs = runs
+                    self._living.append(made)
+                    return made
+        except BaseException:
+            self._taken.discard(number)
+            raise
+        self._end([made])
+        raise RequestError("this Sandbox was closed meanwhile", hint="make a new one")
 
     def give_back(self, launcher: LauncherProcess) -> None:
         """A run has ended."""
@@ -74,33 +131,47 @@ class Launchers:
         """This one does not answer any more: end it; the next run starts another."""
         launcher.alive = False
         with self._lock:
-            if launcher in self._living:
+            mine = launcher in self._living
+            if mine:
                 self._living.remove(launcher)
-        launcher.close(timeout=0.5)
+        if mine:
+            self._end([launcher])
 
-    def shrink(self) -> None:
-        """End the dead, and those beyond the first that had nothing to do for IDLE_SECONDS."""
+    def retire(self, launcher: LauncherProcess) -> None:
+        """It has had nothing to do for a while: it ends, unless it is the only one or has just been given a run."""
         with self._lock:
-            surplus = self._weed()
-        for launcher in surplus:
-            launcher.close(timeout=0.5)
+            surplus = launcher in self._living[1:] and launcher.runs == 0
+            if surplus:
+                self._living.remove(launcher)
+        if surplus:
+            self._end([launcher])
 
     def close(self) -> None:
-        """End all, with everything that runs in them."""
+        """End all, with everything that runs in them. Raises the first SandboxError that one ended with, after all have ended."""
         with self._lock:
             self._closed = True
             ending, self._living = self._living, []
+        problem = None
         for launcher in ending:
-            launcher.close()
+            try:
+                launcher.close()
+            except SandboxError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
-    def forget(self) -> None:
-        """In a forked child: they are the parent's."""
-        self._lock = threading.Lock()
-        self._living = []
-        self._growing = False
+    def _end(self, launchers: Iterable[LauncherProcess]) -> None:
+        """What of their control groups cannot be removed is found by the next caller (`janitor`)."""
+        for launcher in launchers:
+            with contextlib.suppress(SandboxError):
+                launcher.close(timeout=_CLOSE_SECONDS)
+            with self._lock:
+                self.hits += launcher.parking.hits
+                self.misses += launcher.parking.misses
+                self._taken.discard(launcher.number)
 
     def _weed(self) -> list[LauncherProcess]:
-        """Take out the dead, and the idle ones beyond the first. The caller holds the lock, and closes them without it."""
+        """Take out the dead, and the idle ones beyond the first. The caller holds the lock, and ends them without it."""
         now = time.monotonic()
         dead = [launcher for launcher in self._living if launcher.gone()]
         left = [launcher for launcher in self._living if launcher not in dead]
@@ -109,26 +180,28 @@ class Launchers:
         return dead + idle
 
     def _should_grow(self) -> bool:
+        """The caller holds the lock, and calls `_grow` when told so."""
         count = len(self._living)
         wanted = count < self.most and sum(launcher.runs for launcher in self._living) > RUNS_EACH * count
-        if not wanted or self._growing:
+        if not wanted or self._growing or time.monotonic() < self._not_before:
             return False
         self._growing = True
         return True
 
-    def _free_number(self) -> int:
-        taken = {launcher.number for launcher in self._living}
-        return next(number for number in range(self.most) if number not in taken)
-
     def _grow(self) -> None:
         """Process: the caller's, in a thread of its own: nobody waits for the start of a further launcher."""
-        made = None
-        with contextlib.suppress(SandboxError, OSError):  # the others serve on; whoever needs what the host lacks is told
-            made = self._start(self._free_number())
-        with self._lock:
+        try:
+            self._add(runs=0)
+        except Exception:  # noqa: BLE001 - whatever the host is short of: the others serve on, and it is tried again later
+            self._not_before = time.monotonic() + IDLE_SECONDS
+        finally:
             self._growing = False
-            if made is not None and not self._closed:
-                self._living.append(made)
-                return
-        if made is not None:
-            made.close()
+
+
+def _later(do: Callable[..., None], *arguments: object) -> bool:
+    """Do it in a thread of its own. False where the host has none to give."""
+    try:
+        threading.Thread(target=do, args=arguments, name="sandbox-launchers", daemon=True).start()
+    except RuntimeError:
+        return False
+    return True

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sandbox.model.errors import RequestError
+from sandbox.model.errors import RequestError, ResourceError
 from sandbox.model.result import RunResult
 from sandbox.runtime.handles import Run
 from sandbox.runtime.request import Word
@@ -115,12 +115,18 @@ class _Crew:
 
     def submit(self, index: int, request: AnyRequest) -> None:
         """Let a thread serve it; its item comes in `done`."""
-        self._tasks.put((index, request))
         if len(self._threads) < self._most:
             # A daemon: a caller that ends with an open `map` is not kept waiting. The kernel ends its sandboxes.
             thread = threading.Thread(target=self._work, name="sandbox-map", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # the host has no more threads: those that are there do it
+                if not self._threads:
+                    hint = "raise RLIMIT_NPROC or pids.max of this process"
+                    raise ResourceError("no thread can be started", hint=hint) from error
+            else:
+                self._threads.append(thread)
+        self._tasks.put((index, request))
 
     def _work(self) -> None:
         """Process: the caller's; one thread of the crew."""

@@ -195,6 +195,11 @@ class Parking:
             self._changed.notify_all()
         return True
 
+    def tell_idle(self) -> None:
+        """The thread has ended: for want of work, or of a launcher."""
+        if not self._closed:
+            self._launcher.tell_idle()
+
     def step_is_due(self) -> bool:
         """Whether `step` has something to do, or the end has come. The caller holds the condition."""
         return self._closed or bool(self._retired) or self._missing()
@@ -242,14 +247,16 @@ class Parking:
         return had
 
     def _give_back(self) -> None:
-        with contextlib.suppress(IndexError):
-            while True:
-                self._ready.popleft().close()
+        with self._changed:
+            gone, self._ready = self._ready, deque()
+        for parked in gone:
+            parked.close()
 
     def _remove_retired(self) -> None:
-        with contextlib.suppress(IndexError):
-            while True:
-                _remove(self._retired.popleft())
+        with self._changed:
+            gone, self._retired = self._retired, deque()
+        for lease in gone:
+            _remove(lease)
 
     def close(self) -> None:
         """Give everything back and end the thread. The launcher is ended next. Safe to call twice, from any thread."""
@@ -278,6 +285,8 @@ def _serve(reference: weakref.ref[Parking], changed: threading.Condition) -> Non
         parking = reference()
         done = parking.step() if parking is not None else None
         if done is None:
+            if parking is not None:
+                parking.tell_idle()
             return
         if done is False:
             with changed:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from sandbox.model.errors import CgroupError, UnsupportedHostError
+from sandbox.model.errors import CgroupError, SandboxError, UnsupportedHostError
 from sandbox.model.limits import Limits
 from sandbox.model.policy import Policy, SeccompRule
 from sandbox.resources.cgroups import find_base
@@ -99,21 +100,33 @@ class Registry:
     """At most MAX_WARM engines that nobody owns, least recently used first out."""
 
     def __init__(self) -> None:
-        self._engines: OrderedDict[Any, Engine] = OrderedDict()
-        self._lock = threading.Lock()
+        self.forget()
 
     def take(self, key: Any, make: Callable[[], Engine]) -> Engine:
         """The engine of `key`, made when there is none. It is not closed before `give_back`."""
+        engine = self._find(key)
+        if engine is None:
+            with self._making:  # compiling takes a while, and the ends of other runs must not wait for it
+                engine = self._find(key) or self._add(key, make())
+        return engine
+
+    def _find(self, key: Any) -> Engine | None:
         with self._lock:
             engine = self._engines.get(key)
-            if engine is None:
-                engine = self._engines[key] = make()
+            if engine is not None:
+                engine.users += 1
+                self._engines.move_to_end(key)
+            return engine
+
+    def _add(self, key: Any, engine: Engine) -> Engine:
+        with self._lock:
+            self._engines[key] = engine
             engine.users += 1
-            self._engines.move_to_end(key)
             idle = [name for name, other in self._engines.items() if other.users == 0]
             surplus = [self._engines.pop(name) for name in idle[: max(0, len(self._engines) - MAX_WARM)]]
         for other in surplus:
-            other.close()
+            with contextlib.suppress(SandboxError):  # what is left of its groups is found by the next caller
+                other.close()
         return engine
 
     def give_back(self, engine: Engine) -> None:
@@ -131,8 +144,9 @@ class Registry:
 
     def forget(self) -> None:
         """In a forked child: start anew; the launchers belong to the parent."""
-        self._engines = OrderedDict()
-        self._lock = threading.Lock()
+        self._engines: OrderedDict[Any, Engine] = OrderedDict()
+        self._lock = threading.RLock()
+        self._making = threading.RLock()
 
 
 shared = Registry()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import time
 import weakref
 from _socket import socket as Socket
@@ -72,6 +73,7 @@ class Session:
         self._deadline: float | None = None
         self._lane_open = False
         self._wake = -1
+        self._waking = threading.RLock()
         self._epoll = select.epoll()
         _EVERY.add(self)
         try:
@@ -180,8 +182,9 @@ class Session:
 
     def wake(self) -> None:
         """Let the driver, which may wait in another thread, look again."""
-        if self._wake >= 0:
-            os.eventfd_write(self._wake, 1)
+        with self._waking:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of the payload's terminal, if it has one."""
@@ -362,9 +365,10 @@ class Session:
         if self._lane_open:
             self._close_lane()
         self._close_passed()
-        if self._wake >= 0:
-            os.close(self._wake)
-            self._wake = -1
+        with self._waking:  # its number may be somebody else's at once
+            wake, self._wake = self._wake, -1
+            if wake >= 0:
+                os.close(wake)
         if self.collected >= 0:
             os.close(self.collected)
             self.collected = -1
@@ -372,6 +376,8 @@ class Session:
 
     def forget(self) -> None:
         """In a forked child: close our copies, so that the parent's pipes and lanes end when it says so."""
+        self._waking = threading.RLock()
+        self._feeding_source = False
         fds = {*self._streams, self._stdin, self.collected, self._wake}
         wire.close_all([fd for fd in fds if fd >= 0])
         self.feed.forget()

@@ -113,7 +113,7 @@ def package(root: str = _OURS) -> bytes:
     import zipfile
 
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
+    with zipfile.ZipFile(out, "w", strict_timestamps=False) as archive:
         archive.writestr("sandbox/__init__.py", "")
         for room in _ROOMS:
             for name in sorted(name for name in os.listdir(f"{root}/{room}") if name.endswith(".py")):

@@ -162,7 +162,22 @@ def test_a_caller_under_a_filter_is_another_one(cli: Caching) -> None:
     command = [sys.executable, "-c", code, *words]
     done = subprocess.run(command, cwd=cli.directory, env=environment, capture_output=True, check=True, text=True)
     assert "pyseccomp" in done.stdout, "it was not compiled anew"
-    assert cli.look("--", "true") == "hit 0"
+
+
+@pytest.mark.root
+def test_root_in_the_home_of_somebody_else_leaves_nothing_there(cli: Caching) -> None:
+    cli.home.mkdir()
+    os.chown(cli.home, 12345, 12345)
+    assert cli("run", "--", "true")[0] == 0
+    assert list(cli.home.iterdir()) == []
+
+
+def test_files_that_are_not_ours_are_not_pruned(cli: Caching) -> None:
+    cli.fill("--", "true")
+    for number in range(40):
+        (cli.plans / f"note-{number}").touch()
+    cli.fill("--limit", "wall=3s", "--", "true")
+    assert len(cli.entries()) == 42
 
 
 def _damage(entry: Path, how: str) -> None:

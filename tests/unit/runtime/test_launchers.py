@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sandbox.model.errors import RequestError, ResourceError
+from sandbox.model.errors import CgroupError, RequestError, ResourceError
 from sandbox.runtime import launchers
 from sandbox.runtime.launchers import RUNS_EACH, Launchers
 from tests.support.clock import wait_until
@@ -24,12 +25,16 @@ class Fake:
         self.dead = False
         self.closed = False
         self.alive = True
+        self.stuck = False
+        self.parking = SimpleNamespace(hits=1, misses=2)
 
     def gone(self) -> bool:
         return self.dead
 
     def close(self, timeout: float = 5.0) -> None:
         self.closed = True
+        if self.stuck:
+            raise CgroupError("the group cannot be emptied")
 
 
 def made(most: int) -> tuple[Launchers, list[Any]]:
@@ -69,9 +74,70 @@ def test_who_idles_goes_and_the_first_stays():
         pool.give_back(one)
     for one in started:
         one.last_used -= launchers.IDLE_SECONDS + 1
-    pool.shrink()
-    assert [one.closed for one in started] == [False, True]
+    pool.take()
+    wait_until(lambda: [one.closed for one in started] == [False, True], 5)
     assert pool.living() == (started[0],)
+    wait_until(lambda: (pool.hits, pool.misses) == (1, 2), 5)
+
+
+def test_who_says_that_he_idles_goes_unless_he_is_the_only_one():
+    pool, started = made(2)
+    for one in load(pool, RUNS_EACH + 1, 2):
+        pool.give_back(one)
+    pool.retire(started[0])
+    pool.retire(started[1])
+    assert [one.closed for one in started] == [False, True]
+
+
+def test_one_that_cannot_be_cleared_away_stands_in_nobodys_way():
+    pool, started = made(2)
+    load(pool, RUNS_EACH + 1, 2)
+    started[0].stuck = True
+    with pytest.raises(CgroupError, match="cannot be emptied"):
+        pool.close()
+    assert [one.closed for one in started] == [True, True]
+    pool, started = made(1)
+    pool.take()
+    started[0].dead = started[0].stuck = True
+    assert pool.take() is started[1]
+
+
+def test_a_host_without_threads_serves_with_what_is_there(monkeypatch: pytest.MonkeyPatch):
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool, _ = made(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert {pool.take().number for _ in range(2 * RUNS_EACH)} == {0}
+    load(pool, 1, 2)
+
+
+def test_a_number_is_given_to_one_at_a_time():
+    gate, numbers = threading.Event(), []
+
+    def start(number: int) -> Any:
+        numbers.append(number)
+        if len(numbers) == 2:
+            assert gate.wait(5)
+        return Fake(number)
+
+    pool = Launchers(start, 2)
+    taken = [pool.take() for _ in range(RUNS_EACH + 1)]
+    wait_until(lambda: len(numbers) == 2, 5)
+    taken[0].dead = True
+    pool.take()  # the first one's number is free, that of the one that is being started is not
+    assert numbers == [0, 1, 0]
+    gate.set()
+    wait_until(lambda: len(pool.living()) == 2, 5)
+
+
+def test_a_handle_that_is_collected_in_the_middle_stops_nobody():
+    pool, started = made(2)
+    one = pool.take()
+    with pool._lock:  # as if the collector ran here
+        pool.give_back(one)
+    assert pool.take() is started[0]
 
 
 def test_who_idles_but_serves_a_run_stays():
@@ -80,7 +146,7 @@ def test_who_idles_but_serves_a_run_stays():
     pool.take()
     for one in started:
         one.last_used -= 60
-    pool.shrink()
+    pool.take()
     assert len(pool.living()) == 2
 
 
