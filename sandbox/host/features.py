@@ -89,8 +89,9 @@ def userns(number: int, sysctls: Mapping[str, str], *, filtered: bool, container
     if sysctls.get("kernel.apparmor_restrict_unprivileged_userns") == "1" and number in (0, errno.EPERM, errno.EACCES):
         return f"{_NO_USERNS}; AppArmor takes all rights away in those of unknown programs", _apparmor(executable)
     if container or (filtered and number in (errno.EPERM, errno.ENOSYS, errno.EACCES)):
+        answer = f", with {os.strerror(number)!r}" if number else ""
         return (
-            f"{_NO_USERNS}; the filter of the container around us ({container or 'seccomp'}) refuses them",
+            f"{_NO_USERNS}; the filter of the container around us ({container or 'seccomp'}) refuses them{answer}",
             "start the container with " + " ".join(f"--security-opt {name}=unconfined" for name in _CONTAINER_OPTIONS),
         )
     if number in (errno.EINVAL, errno.ENOSYS):
