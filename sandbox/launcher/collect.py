@@ -51,7 +51,11 @@ def deliver(work_fd: int, request: LaunchRequest, lane: Socket, ended: tuple[obj
     budget = _Budget(request.collect_files, request.collect_bytes)
     for name in request.collect:
         _take(work_fd, name, budget)
-    wire.send(lane, ended, [_pack(work_fd, budget)])
+    packed = _pack(work_fd, budget)
+    try:
+        wire.send(lane, ended, [packed])
+    finally:
+        os.close(packed)
 
 
 def _pack(work_fd: int, budget: _Budget) -> int:

@@ -29,6 +29,7 @@ def gather(work: Path, *names: str, files: int = 100, size: int = 1 << 20) -> tu
         pids=0,
         memory_bytes=0,
     )
+    before = len(os.listdir("/proc/self/fd"))
     ours, theirs = wire.pair()
     fd = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
     collect.deliver(fd, request, ours, (31,))
@@ -39,6 +40,7 @@ def gather(work: Path, *names: str, files: int = 100, size: int = 1 << 20) -> tu
     wire.close_all(packet[1])
     ours.close()
     theirs.close()
+    assert len(os.listdir("/proc/self/fd")) == before
     return {name: data for name, _, data in found}, dict(refused)
 
 
