@@ -47,11 +47,17 @@ def _earlier(directory: Path) -> Iterator[Scene]:
 
 @contextlib.contextmanager
 def _place(directory: Path) -> Iterator[Scene]:
-    """A directory of the host with a name that nobody can guess is mounted under another."""
+    """Directories of the host with names that nobody can guess are mounted under others.
+
+    Many: what the interpreter has freed it uses again, and a single name may be gone by chance.
+    """
     token = secrets.token_hex(12)
-    place = directory / token
-    place.mkdir()
-    yield Scene(options={"stdin": _backwards(token)}, mounts=[(str(place), "/data", False)])
+    mounts = [(directory / f"{token}-{number}", f"/data/{number}", False) for number in range(24)]
+    for place, _, _ in mounts:
+        place.mkdir()
+    yield Scene(
+        options={"stdin": _backwards(token)}, mounts=[(str(place), target, writable) for place, target, writable in mounts]
+    )
 
 
 ATTACKS = [
