@@ -203,11 +203,11 @@ def name_of(about: Mapping[str, Any]) -> str:
     return f"{about['caller']}, control groups {about['control groups']}"
 
 
-def unproven(found: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Claims that this run has not proven: those that no kept entry of another kind of host proves either, and the others."""
+def unproven(found: Mapping[str, Any], wanted: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Claims among the wanted that are not proven here: first those that no kept entry of another kind of host proves either."""
     others = {name: entry for name, entry in all_kept().items() if name != name_of(found["about"])}
     elsewhere = {claim for entry in others.values() for claim in entry.get("proven", ())}
-    here = sorted(set(claims()) - set(found["proven"]))
+    here = sorted(set(wanted) - set(found["proven"]))
     return [claim for claim in here if claim not in elsewhere], [claim for claim in here if claim in elsewhere]
 
 

@@ -97,7 +97,12 @@ def main() -> int:
     summary = evidence.Summary.of(usable, found, left_out)
     evidence.show(summary, about)
     entry = evidence.entry(summary, about, profiles)
-    unproven, elsewhere = evidence.unproven(entry) if options.only == "*" and not options.profile else ([], [])
+    wanted = set(evidence.claims())
+    if options.only != "*":
+        wanted = set()
+    elif options.profile:
+        wanted = {claim for attack in attacks if set(profiles) & set(attack.profiles) for claim in attack.claims}
+    unproven, elsewhere = evidence.unproven(entry, wanted)
     for claim in unproven:
         print(f"PROBLEM {claim}: UNPROVEN HERE, and on every other host of which evidence is kept")
     for claim in elsewhere:
