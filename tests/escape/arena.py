@@ -16,20 +16,21 @@ from typing import Any, Self
 
 import pytest
 
-from sandbox import Mount, Profile, RequestError, Sandbox, SandboxError
+from sandbox import Exited, Mount, Profile, RequestError, Sandbox, SandboxError
 from sandbox.resources.cgroups import find_base
 from sandbox.runtime import keeper as keeper_module
 from sandbox.runtime import warm
 from sandbox.runtime.engine import Engine
 from tests.escape import attacks as attack_modules
 from tests.escape import callers, layers
-from tests.escape.model import CATEGORIES, HERE, Attack, Scene, Trial, verdict_of
+from tests.escape.model import CATEGORIES, HERE, Attack, BrokenTrial, Scene, Trial, Verdict, verdict_of, verdict_of_end
 from tests.support.clock import SLOWNESS, seconds
 from tests.support.programs import build
 
 INSIDE = "/opt/attack"
 BWRAP = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
 WALL = "10s"
+SHARED = ("-shared", "-fPIC", "-Wl,-Bsymbolic", "-s")  # its own names come before those of the interpreter
 
 
 def load() -> dict[str, Attack]:
@@ -63,8 +64,9 @@ class Arena:
         self.payloads = self.directory / "payloads"
         self.payloads.mkdir()
         sources = sorted((HERE / "payloads").glob("*.c"))
-        program = build(sources[0], "-I", str(HERE / "payloads"), *(str(path) for path in sources[1:]))
-        shutil.copy2(program, self.payloads / "probe")
+        flags = ("-I", str(HERE / "payloads"), *(str(path) for path in sources[1:]))
+        shutil.copy2(build(sources[0], *flags), self.payloads / "probe")
+        shutil.copy2(build(sources[0], *flags, link=SHARED), self.payloads / "probe.so")
         for path in (HERE / "payloads").glob("*.py"):
             shutil.copy2(path, self.payloads / path.name)
         for path in self.payloads.iterdir():
@@ -76,9 +78,11 @@ class Arena:
             box.close()
         self._stack.close()
 
-    def argv(self, attack: Attack, scene: Scene, where: str) -> list[str]:
-        """The command of an attack, with its payload below `where`."""
+    def argv(self, attack: Attack, scene: Scene, where: str, *, warm: bool = False) -> list[str]:
+        """The command of an attack, with its payload below `where`; `warm`: in a Python that is not executed."""
         kind, _, rest = attack.command.partition(" ")
+        if kind == "probe" and warm:
+            return ["python3", f"{where}/within.py", f"{where}/probe.so", *rest.split(), *scene.arguments]
         if kind == "probe":
             return [f"{where}/probe", *rest.split(), *scene.arguments]
         if kind == "python":
@@ -94,11 +98,9 @@ class Arena:
             try:
                 verdict, detail = self._attempt(attack, scene, profile, names)
             except SandboxError as error:
-                seen = scene.failed(error) if scene.failed is not None else ""
-                verdict, detail = "escaped" if seen else "contained", seen or f"{type(error).__name__}: {error}"[:200]
-                expected = isinstance(error, RequestError) or any(part in str(error) for part in scene.refusals)
-                if removed and not seen and not expected:  # a launcher that was broken by its knock-out proves nothing
-                    detail = f"BROKEN {detail}"
+                verdict, detail = _verdict_of_error(scene, error)
+            except (BrokenTrial, AssertionError) as error:
+                verdict, detail = "unclear", f"BROKEN {error}"[:200]
         return Trial(attack.id, profile, tuple(sorted(removed)), verdict, detail)
 
     def _attempt(self, attack: Attack, scene: Scene, profile: str, names: tuple[str, ...]) -> tuple[Any, str]:
@@ -111,12 +113,10 @@ class Arena:
                 stack.enter_context(scene.beside(box))
             options = {"limits": {"wall": WALL if SLOWNESS == 1 else "19s"}, **scene.options}
             with self._with_companion(scene, box):
-                result = box.run(self.argv(attack, scene, INSIDE), **options)
+                result = box.run(self.argv(attack, scene, INSIDE, warm=profile == "python-warm"), **options)
             seen = scene.check(result) if scene.check is not None else ""
         verdict, detail = verdict_of(result.stdout, seen)
-        if verdict == "contained" and detail == "it said nothing":
-            detail = f"{result.outcome}: {result.stderr.decode('utf-8', 'replace').strip()[-150:]}"
-        return verdict, detail
+        return verdict_of_end(attack, scene, result) if verdict == "unclear" else (verdict, detail)
 
     @staticmethod
     @contextlib.contextmanager
@@ -128,7 +128,9 @@ class Arena:
         with box.start([f"{INSIDE}/probe", *scene.companion]) as handle:
             yield
             handle.cancel()
-            scene.companion_result = handle.wait()
+            told = scene.companion_result = handle.wait()
+        if isinstance(told.exit, Exited) and told.exit.code:
+            raise BrokenTrial(f"its companion has failed: {told.stderr.decode('utf-8', 'replace')[-100:]}")
 
     @contextlib.contextmanager
     def _box(self, scene: Scene, profile: str, names: tuple[str, ...]) -> Iterator[Sandbox]:
@@ -196,7 +198,22 @@ class Arena:
             )
             seen = scene.check(done) if scene.check is not None else ""
             verdict, detail = verdict_of(done.stdout, seen)
+            if verdict == "unclear":
+                said = done.stderr.decode("utf-8", "replace").strip()
+                detail = f"{detail}, and ended with status {done.returncode}: {said[-150:]}"
+                if scene.check is not None and not said.startswith(("bwrap:", "probe:")):
+                    verdict = "contained"
         return Trial(attack.id, "bwrap", (), verdict, detail)
+
+
+def _verdict_of_error(scene: Scene, error: SandboxError) -> tuple[Verdict, str]:
+    """A launch that failed for a reason of its own has contained nothing."""
+    detail = f"{type(error).__name__}: {error}"[:200]
+    if scene.failed is not None and (seen := scene.failed(error)):
+        return "escaped", seen
+    if isinstance(error, RequestError) or any(part in str(error) for part in scene.refusals):
+        return "contained", detail
+    return "unclear", f"BROKEN {detail}"
 
 
 def _mount(source: str, target: str, *, writable: bool = False) -> Mount:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.escape.model import Attack, Trial
+from tests.escape.model import PROFILES, Attack, Trial
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "security-evidence.md"
@@ -23,7 +23,7 @@ class Row:
     """One attack: where it was contained, and what its knock-outs showed.
 
     Attributes:
-        contained, tried: profiles.
+        contained, void, tried: profiles.
         all_removed: verdict without any of its layers.
         single: layer → verdict with only that one removed.
         bwrap: verdict under plain bubblewrap, "" if it was not run there.
@@ -32,6 +32,7 @@ class Row:
 
     attack: Attack
     contained: int = 0
+    void: list[str] = field(default_factory=list)
     tried: int = 0
     all_removed: str = ""
     single: dict[str, str] = field(default_factory=dict)
@@ -52,6 +53,9 @@ class Summary:
         rows = {attack.id: Row(attack) for attack in attacks}
         for trial in trials:
             _enter(rows[trial.attack], trial)
+        for row in rows.values():
+            if row.void and row.all_removed == "escaped":  # the kernel has what it needs after all
+                row.problems.append(f"said to be void in {', '.join(row.void)}, and succeeds without its layers")
         return cls(list(rows.values()), left_out)
 
     @property
@@ -59,17 +63,25 @@ class Summary:
         """Nothing is wrong."""
         return not any(row.problems for row in self.rows)
 
+    def proven(self) -> set[str]:
+        """Claims of which an attack was held everywhere, and was seen to succeed without its layers: "void" shows nothing."""
+        shown = (row for row in self.rows if row.all_removed == "escaped" and not row.problems)
+        return {claim for row in shown for claim in row.attack.claims}
+
     def counts(self) -> dict[str, int]:
         """The figures of the last line."""
         rows = self.rows
         return {
             "attacks": len(rows),
-            "contained": sum(row.contained == row.tried for row in rows),
+            "left out": len(self.left_out),
+            "contained": sum(row.contained + len(row.void) == row.tried for row in rows),
             "knocked out": sum(row.all_removed == "escaped" for row in rows),
             "void on this kernel": sum(row.all_removed == "void" for row in rows),
             "held by a second layer": sum(bool(row.single) and set(row.single.values()) <= {"contained", "void"} for row in rows),
             "with two layers or more": sum(bool(row.single) for row in rows),
-            "contained by plain bwrap": sum(row.bwrap in ("contained", "void") for row in rows if row.bwrap),
+            "contained by plain bwrap": sum(row.bwrap == "contained" for row in rows),
+            "void under bwrap": sum(row.bwrap == "void" for row in rows),
+            "unclear under bwrap": sum(row.bwrap == "unclear" for row in rows),
             "run under bwrap": sum(bool(row.bwrap) for row in rows),
         }
 
@@ -80,14 +92,16 @@ def _enter(row: Row, trial: Trial) -> None:
         return
     if not trial.removed:
         row.tried += 1
-        if trial.verdict == "escaped":
-            row.problems.append(f"ESCAPED in profile {trial.profile}: {trial.detail}")
-        else:
+        if trial.verdict == "contained":
             row.contained += 1
+        elif trial.verdict == "void":
+            row.void.append(trial.profile)
+        else:
+            row.problems.append(f"{trial.verdict.upper()} in profile {trial.profile}: {trial.detail}")
         return
     if set(trial.removed) == set(row.attack.layers):
         row.all_removed = trial.verdict
-        if trial.verdict == "contained":
+        if trial.verdict not in ("escaped", "void"):
             row.problems.append(f"does not succeed without {', '.join(trial.removed)}: {trial.detail}")
         if len(trial.removed) > 1:
             return
@@ -95,8 +109,8 @@ def _enter(row: Row, trial: Trial) -> None:
         row.single[trial.removed[0]] = trial.verdict
         if trial.verdict == "escaped":
             row.problems.append(f"no second layer without {trial.removed[0]}: {trial.detail}")
-        elif trial.detail.startswith("BROKEN"):
-            row.problems.append(f"the knock-out of {trial.removed[0]} breaks the launcher: {trial.detail}")
+        elif trial.verdict == "unclear":
+            row.problems.append(f"the knock-out of {trial.removed[0]} proves nothing: {trial.detail}")
 
 
 def show(summary: Summary, about: Mapping[str, Any]) -> None:
@@ -123,30 +137,78 @@ def show(summary: Summary, about: Mapping[str, Any]) -> None:
 
 def cells(row: Row) -> tuple[str, ...]:
     """A row in words."""
-    single = ", ".join(f"{layer} {'ok' if verdict != 'escaped' else 'ESCAPED'}" for layer, verdict in sorted(row.single.items()))
+    held = ("contained", "void")
+    tried = sorted(row.single.items())
+    single = ", ".join(f"{layer} {'ok' if verdict in held else verdict.upper()}" for layer, verdict in tried)
     layers = ", ".join(row.attack.layers)
     return (
         row.attack.id,
         row.attack.title,
-        f"{row.contained}/{row.tried}",
+        f"{row.contained}/{row.tried}" + (f", {len(row.void)} void" if row.void else ""),
         f"{row.all_removed} ({layers})",
         single or "-",
         row.bwrap or "-",
     )
 
 
-def entry(summary: Summary, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of one run, as JSON."""
-    return {"about": dict(about), "counts": summary.counts(), "rows": [list(cells(row)) for row in summary.rows]}
+def entry(summary: Summary, about: Mapping[str, Any], profiles: Iterable[str]) -> dict[str, Any]:
+    """What is kept of one run, as JSON: all that it takes to see later whether every attack was tried everywhere."""
+    return {
+        "about": dict(about),
+        "counts": summary.counts(),
+        "left out": dict(summary.left_out),
+        "profiles": list(profiles),
+        "proven": sorted(summary.proven()),
+        "rows": [list(cells(row)) for row in summary.rows],
+        "tried": {row.attack.id: row.tried for row in summary.rows},
+    }
+
+
+def complaints(found: Mapping[str, Any], attacks: Mapping[str, Attack]) -> list[str]:
+    """What is missing in an entry, or is not true any more. That of another, perhaps slow machine may be of fewer profiles."""
+    said = []
+    profiles = found.get("profiles", ())
+    if tuple(profiles) != PROFILES and not (found.get("elsewhere") and profiles):
+        said.append(f"these are not the profiles that there are: {profiles}")
+    left_out = found.get("left out", {})
+    tried = found.get("tried", {})
+    known = [*tried, *left_out]
+    said += [f"{name} was neither tried nor left out for a reason" for name in attacks if name not in known]
+    said += [f"there is no attack {name}, or it is there twice" for name in known if name not in attacks or known.count(name) > 1]
+    said += [f"{name} was left out for no reason" for name, reason in left_out.items() if not reason]
+    for name in attacks.keys() & tried.keys():
+        if tried[name] != (wanted := len(set(attacks[name].profiles) & set(profiles))):
+            said.append(f"{name} was tried in {tried[name]} profiles of {wanted}")
+    if [row[0] for row in found["rows"]] != list(tried):
+        said.append("the table has other rows")
+    return said
 
 
 def keep(found: Mapping[str, Any]) -> None:
     """Keep an entry in the place of an older one of the same kind of caller, and make the page of all that are kept."""
-    kept = json.loads(DATA.read_text()) if DATA.exists() else {}
-    about = found["about"]
-    kept[f"{about['caller']}, control groups {about['control groups']}"] = found
+    kept = all_kept()
+    kept[name_of(found["about"])] = found
     DATA.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     PAGE.write_text(page(kept, claims()))
+
+
+def all_kept() -> dict[str, Any]:
+    """Entries by the kind of caller."""
+    kept: dict[str, Any] = json.loads(DATA.read_text()) if DATA.exists() else {}
+    return kept
+
+
+def name_of(about: Mapping[str, Any]) -> str:
+    """The kind of caller, of which one entry is kept."""
+    return f"{about['caller']}, control groups {about['control groups']}"
+
+
+def unproven(found: Mapping[str, Any], wanted: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Claims among the wanted that are not proven here: first those that no kept entry of another kind of host proves either."""
+    others = {name: entry for name, entry in all_kept().items() if name != name_of(found["about"])}
+    elsewhere = {claim for entry in others.values() for claim in entry.get("proven", ())}
+    here = sorted(set(wanted) - set(found["proven"]))
+    return [claim for claim in here if claim not in elsewhere], [claim for claim in here if claim in elsewhere]
 
 
 def claims() -> dict[str, str]:
@@ -181,17 +243,20 @@ def page(kept: Mapping[str, Any], sentences: Mapping[str, str]) -> str:
         "of its layers (it must succeed then, or it would prove nothing); and without each single one where there are several",
         "(it must still fail). The same payloads run under plain bubblewrap for comparison:",
         "`bwrap --unshare-all --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp`.",
-        "*void*: this kernel has not got what the attack needs.",
+        "*void*: this kernel has not got what the attack needs, which proves no claim. *unclear*: the payload did not start or",
+        "said nothing, which is no containment.",
         "",
-        "| caller | attacks | contained | knocked out | void | held by a second layer | contained by plain bwrap |",
-        "|---|---|---|---|---|---|---|",
+        "| caller | profiles | attacks | left out | contained | knocked out | void | second layer | bwrap (void, unclear) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, entry in sorted(kept.items()):
         count = entry["counts"]
         lines.append(
-            f"| {name}, kernel {entry['about']['kernel']} | {count['attacks']} | {count['contained']} | {count['knocked out']}"
+            f"| {name}, kernel {entry['about']['kernel']} | {len(entry.get('profiles', ()))} | {count['attacks']}"
+            f" | {count.get('left out', '?')} | {count['contained']} | {count['knocked out']}"
             f" | {count['void on this kernel']} | {count['held by a second layer']} of {count['with two layers or more']}"
-            f" | {count['contained by plain bwrap']} of {count['run under bwrap']} |"
+            f" | {count['contained by plain bwrap']} ({count.get('void under bwrap', '?')},"
+            f" {count.get('unclear under bwrap', '?')}) of {count['run under bwrap']} |"
         )
     lines += ["", "## Claims and their attacks", "", "| claim | attacks | tests that attack it from outside |", "|---|---|---|"]
     tests = tested()
@@ -207,8 +272,11 @@ def page(kept: Mapping[str, Any], sentences: Mapping[str, str]) -> str:
             "|---|---|---|---|---|---|",
         ]
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in entry["rows"]]
+        if entry.get("left out"):
+            lines += ["", "Left out on this host:", ""]
+            lines += [f"- {attack}: {reason}" for attack, reason in entry["left out"].items()]
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":  # an entry of another machine, on stdin
-    keep(json.load(sys.stdin))
+    keep({**json.load(sys.stdin), "elsewhere": True})

@@ -6,7 +6,8 @@ A payload says what it found, in lines on stdout:
     VOID <why>         this kernel does not offer what the attack needs
     CONTAINED <how>    it was refused
 
-What cannot be seen from inside (a changed file, a dead bystander) a `Scene` of the attack sees from outside.
+Silence is none of these: a payload that did not start, or broke on its way, has attacked nothing. What cannot be seen from
+inside (a changed file, a dead bystander) a `Scene` of the attack sees from outside.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sandbox import SandboxError
+from sandbox import Exited, RunResult, SandboxError
 
 HERE = Path(__file__).resolve().parent
-Verdict = Literal["escaped", "contained", "void"]
+SILENT = "it said nothing"
+Verdict = Literal["escaped", "contained", "void", "unclear"]
 PROFILES = ("default", "strict", "python", "python-warm", "node", "native", "compile")
 
 
@@ -33,12 +35,12 @@ class Scene:
         options: for `Sandbox.start` (env, files, stdin, limits, tty, collect…).
         mounts: (host directory, place inside, writable) granted by the caller; bwrap gets them too.
         profile: changes to the profile, as in its file (sections are merged).
-        check: looks at the host, and at the result, after the run; a text is an escape.
+        check: looks at the host, and at the result, after the run; a text is an escape. With it a payload may say nothing.
         failed: the same for the error of a run that has no result.
         companion: words for a second payload, in another run of the same launcher; how that ended is then in `companion_result`.
         beside: what goes on in the same sandbox meanwhile: other runs.
         planned: called when the plan is made and nothing has been started: changes what the plan was made of.
-        refusals: parts of errors that are the containment, also with layers removed.
+        refusals: parts of errors that are the containment. Any other error but that of a bad request proves nothing.
     """
 
     arguments: list[str] = field(default_factory=list)
@@ -70,7 +72,8 @@ class Attack:
         profiles: where it is run; all of the shipped ones unless the payload needs something that a profile has not.
         needs: features of the host (`tests.support.require`), without which it is not run.
         bwrap: whether it means anything under plain bubblewrap.
-        outcome: names of outcomes that count as contained; empty: any.
+        outcomes: ways in which the run of a payload that said nothing may end, and is contained: names of outcomes, of
+            signals ("SIGSYS"), or "exit 3".
     """
 
     id: str
@@ -82,6 +85,7 @@ class Attack:
     profiles: tuple[str, ...] = PROFILES
     needs: tuple[str, ...] = ()
     bwrap: bool = True
+    outcomes: tuple[str, ...] = ()
 
     @property
     def category(self) -> str:
@@ -113,8 +117,12 @@ class Trial:
         }
 
 
+class BrokenTrial(Exception):
+    """What the attack needs around it did not come about: its end would prove nothing."""
+
+
 def verdict_of(output: bytes, seen: str) -> tuple[Verdict, str]:
-    """The verdict of what a payload said and what was `seen` outside."""
+    """The verdict of what a payload said and what was `seen` outside; "unclear" if it said nothing."""
     if seen:
         return "escaped", seen
     lines = [line.decode("utf-8", "replace") for line in output.splitlines()]
@@ -122,7 +130,23 @@ def verdict_of(output: bytes, seen: str) -> tuple[Verdict, str]:
         found = [line.removeprefix(word).strip() for line in lines if line.startswith(word)]
         if found:
             return verdict, "; ".join(found)[:200]  # type: ignore[return-value]
-    return "contained", "it said nothing"
+    return "unclear", SILENT
+
+
+def verdict_of_end(attack: Attack, scene: Scene, result: RunResult) -> tuple[Verdict, str]:
+    """The verdict on a payload that said nothing, from how its run ended."""
+    if result.exit is None:
+        end = result.outcome.value
+    elif isinstance(result.exit, Exited):
+        end = f"exit {result.exit.code}"
+    else:
+        end = result.exit.name
+    detail = f"{result.outcome}, {end}: {result.stderr.decode('utf-8', 'replace').strip()[-150:]}"
+    not_begun = end in ("exit 126", "exit 127") or b"probe: " in result.stderr
+    declared = bool({result.outcome.value, end} & set(attack.outcomes))
+    if (scene.check is not None or declared) and not not_begun:
+        return "contained", detail
+    return "unclear", f"{SILENT}, and ended by {detail}"
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
     python -m tests.escape.run [--only PATTERN] [--profile NAME]... [--json FILE] [--evidence]
 
 Exit code 0 when every attack is contained everywhere, succeeds without its layers (or the kernel has not got what it
-needs: "void"), and is held by each second layer.
+needs: "void"), is held by each second layer, and every claim is proven here or by kept evidence of another host; 1 when
+not; 2 when there is nothing to run.
 """
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ def trials_of(attack: Attack, profiles: Iterable[str], *, singles: bool) -> Iter
                 yield home, (layer,)
 
 
+def why_not(attack: Attack, profiles: Iterable[str]) -> str:
+    """Why an attack is left out; "" if it is not."""
+    if not set(profiles) & set(attack.profiles):
+        return f"it is for {', '.join(attack.profiles)}"
+    return next(filter(None, map(missing, attack.needs)), "")
+
+
 def everything(attacks: Iterable[Attack], profiles: Iterable[str], ground: arena.Arena, *, singles: bool) -> Iterator[Trial]:
     """Every trial, grouped so that warm sandboxes are used again."""
     wanted = [(attack, *trial) for attack in attacks for trial in trials_of(attack, profiles, singles=singles)]
@@ -57,11 +65,16 @@ def main() -> int:
     parser.add_argument("--line", action="store_true", help="print what would be kept as the last line, as JSON after EVIDENCE")
     parser.add_argument("--evidence", action="store_true", help="write docs/security-evidence.md anew, for this kind of caller")
     options = parser.parse_args()
+    if options.evidence and (options.only != "*" or options.profile):
+        parser.error("evidence is kept of all attacks in all profiles")
     attacks = [attack for attack in arena.load().values() if fnmatch.fnmatchcase(attack.id, options.only)]
-    usable = [attack for attack in attacks if not any(missing(feature) for feature in attack.needs)]
-    left_out = {attack.id: next(filter(None, map(missing, attack.needs))) for attack in attacks if attack not in usable}
     started = time.monotonic()
     profiles = options.profile or PROFILES
+    left_out = {attack.id: reason for attack in attacks if (reason := why_not(attack, profiles))}
+    usable = [attack for attack in attacks if attack.id not in left_out]
+    if not usable:
+        print(f"nothing to run: {options.only!r} in {', '.join(profiles)}; {len(left_out)} left out: {left_out}", file=sys.stderr)
+        return 2
     singles = not options.no_singles
     total = sum(len(list(trials_of(attack, profiles, singles=singles))) + attack.bwrap for attack in usable)
     found: list[Trial] = []
@@ -83,15 +96,23 @@ def main() -> int:
         Path(options.json).write_text(json.dumps({"about": about, "trials": [trial.to_dict() for trial in found]}, indent=1))
     summary = evidence.Summary.of(usable, found, left_out)
     evidence.show(summary, about)
-    if options.evidence:
-        evidence.keep(evidence.entry(summary, about))
-    if options.line:
-        print("EVIDENCE", json.dumps(evidence.entry(summary, about)), flush=True)
-    attacked = {claim for row in summary.rows for claim in row.attack.claims if row.all_removed in ("escaped", "void")}
-    elsewhere = {claim for attack in attacks if attack.id in left_out for claim in attack.claims}
-    unproven = sorted(set(evidence.claims()) - attacked - elsewhere) if options.only == "*" else []
+    entry = evidence.entry(summary, about, profiles)
+    wanted = set(evidence.claims())
+    if options.only != "*":
+        wanted = set()
+    elif options.profile:
+        wanted = {claim for attack in attacks if set(profiles) & set(attack.profiles) for claim in attack.claims}
+    unproven, elsewhere = evidence.unproven(entry, wanted)
     for claim in unproven:
-        print(f"PROBLEM {claim}: no attack on it succeeds without its layers")
+        print(f"PROBLEM {claim}: UNPROVEN HERE, and on every other host of which evidence is kept")
+    for claim in elsewhere:
+        print(f"{claim}: UNPROVEN HERE, proven by evidence of another host")
+    if options.evidence:
+        evidence.keep(entry)
+    if options.line:
+        print("EVIDENCE", json.dumps(entry), flush=True)
+    if not shutil.which("bwrap"):
+        print("BUBBLEWRAP IS NOT INSTALLED: NOTHING WAS COMPARED WITH IT", flush=True)
     return 0 if summary.good and not unproven else 1
 
 

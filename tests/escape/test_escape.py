@@ -26,7 +26,7 @@ def ground(degraded: bool) -> Iterator[arena.Arena]:
 def test_contained(attack: Attack, ground: arena.Arena) -> None:
     require(*attack.needs)
     trial = ground.run(attack, "default" if "default" in attack.profiles else attack.profiles[0], ())
-    assert trial.verdict != "escaped", trial
+    assert trial.verdict in ("contained", "void"), trial
 
 
 def test_every_claim_is_attacked_and_every_attack_is_against_a_claim() -> None:
@@ -52,9 +52,7 @@ def test_attacks_are_complete() -> None:
 
 
 def test_the_page_is_current() -> None:
-    import json
-
-    kept = json.loads(evidence.DATA.read_text())
+    kept = evidence.all_kept()
     assert evidence.PAGE.read_text() == evidence.page(kept, evidence.claims())
-    for entry in kept.values():
-        assert {row[0] for row in entry["rows"]} <= set(ATTACKS)
+    for name, entry in kept.items():
+        assert not evidence.complaints(entry, ATTACKS), f"{name}: run make escape"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sandbox import Sandbox, SandboxError
+from sandbox import Exited, Outcome, Sandbox, SandboxError
 from sandbox.kernel import namespaces
 from tests.escape import layers, rights, services
 from tests.escape.arena import INSIDE
@@ -19,12 +19,13 @@ from tests.escape.attacks.network import ABSTRACT, LOOPBACK
 from tests.escape.attacks.set_id_bits import PLACE
 from tests.escape.layers import Layer, _without_namespace
 from tests.escape.limits import GROUPS
-from tests.escape.model import Attack, Scene
+from tests.escape.model import Attack, BrokenTrial, Scene
 from tests.support.clock import seconds
 
 RESIDUE, SEEN, ONE = "SEC-FS-06", "SEC-PR-01", "SEC-LT-03"
 IPC = ("ipc namespace",) if GROUPS else ("ipc namespace", "filter")  # without control groups there are no such objects
 OWN_ID = ("newuidmap",)
+REFUSED = 1  # how "probe neighbour" ends when it cannot have what it is to have
 Making = Callable[[Path], contextlib.AbstractContextManager[Scene]]
 _PIVOT = "    progress.at(steps.TEMPLATE_PIVOT)\n"
 _SHARED = """    shared = mounts.new_filesystem(b"tmpfs", ((b"mode", b"1777"),), _HARD)
@@ -63,14 +64,24 @@ class Neighbour:
 
     def __init__(self, box: Sandbox, words: Sequence[str], **options: Any) -> None:
         self.result: Any = None
+        self._said = False
         self._ready = threading.Event()
         self._reader, self._writer = os.pipe()
         self._run = box.start([f"{INSIDE}/probe", "neighbour", *words], stdin=self._reader, on_stdout=self._heard, **options)
         self._thread = threading.Thread(target=self._wait, daemon=True)
         self._thread.start()
-        self._ready.wait(seconds(5))
+        if not self._ready.wait(seconds(5)) or not (self._said or self._refused()):
+            ended = self.result and (self.result.exit, self.result.stderr[-100:])
+            self.end()
+            raise BrokenTrial(f"the neighbour is not ready: {ended}")
+
+    def _refused(self) -> bool:
+        """The profile does not even let the neighbour have it; any other end, and any error, says nothing."""
+        told = self.result
+        return told is not None and (told.outcome == Outcome.DENIED_SYSCALL or told.exit == Exited(REFUSED))
 
     def _heard(self, data: bytes) -> None:
+        self._said = True
         self._ready.set()
 
     def _wait(self) -> None:
@@ -112,7 +123,8 @@ def after(kind: str, place: str) -> Making:
 
     @contextlib.contextmanager
     def before(box: Sandbox) -> Iterator[None]:
-        box.run([f"{INSIDE}/probe", "neighbour", kind, place])
+        if not (told := box.run([f"{INSIDE}/probe", "neighbour", kind, place])).ok:
+            raise BrokenTrial(f"the earlier run has failed: {told.exit} {told.stderr[-100:]!r}")
         yield
 
     @contextlib.contextmanager

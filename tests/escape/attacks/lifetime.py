@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import secrets
@@ -45,7 +46,7 @@ def _no_kill() -> Iterator[None]:
 def _of_somebody_alive() -> Iterator[None]:
     """Groups are named after the process that started the caller: no other caller takes them for a dead one's."""
     pid = os.getppid()
-    owner = janitor._self()._replace(pid=pid, start=janitor.start_time(pid))
+    owner = dataclasses.replace(janitor._self(), pid=pid, start=janitor.start_time(pid))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(janitor, "_self", lambda: owner)
         yield

@@ -111,7 +111,7 @@ INITS = [
     init("PR04-syscall", "registers of init", "init-file syscall", DUMPABLE),
     init("PR04-descriptors", "the descriptors of init", "init-file fd", DUMPABLE),
     init("PR04-cwd", "the directory of init", "init-link cwd", DUMPABLE),
-    init("PR04-exe", "the interpreter that init runs", "init-file exe", DUMPABLE),
+    init("PR04-exe", "the interpreter that init runs", "init-link exe", DUMPABLE),
     init("PR04-mem-read", "memory of init is read", "init-mem r", DUMPABLE),
     init("PR04-mem-write", "memory of init is changed", "init-mem w", DUMPABLE, "read-only proc", "landlock"),
     init("PR04-namespace", "a namespace of init by its file", "init-namespace", DUMPABLE, "filter", "capability sets"),

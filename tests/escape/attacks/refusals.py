@@ -42,7 +42,7 @@ layers.register(
 
 @contextlib.contextmanager
 def _misspelt(directory: Path) -> Iterator[Scene]:
-    yield Scene(profile={"limits": {"pid": 4}})
+    yield Scene(profile={"limits": {"pid": 4}}, refusals=("unknown key 'pid'",))
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ def _refused(directory: Path) -> Iterator[Scene]:
     """The host refuses one call of the launcher that carries a control."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", str(refusing_python(directory, "sethostname")))
-        yield Scene(profile={"description": "on a host that refuses a call"})
+        yield Scene(profile={"description": "on a host that refuses a call"}, refusals=("at step 'init_hostname'",))
 
 
 ATTACKS = [

@@ -61,8 +61,9 @@ def _kept_too_much(result: Any) -> str:
     return f"{len(result.stdout)} bytes were kept of it" if len(result.stdout) > 1 << 16 else ""
 
 
-def _counted_too_much(result: Any) -> str:
-    return f"{result.usage.output_bytes} bytes were read" if result.usage.output_bytes > 16 << 20 else ""
+def _counted_over(most: int) -> Callable[[Any], str]:
+    """What is read until the kill arrives is a matter of speed: of all that the flood has, half at most."""
+    return lambda result: f"{result.usage.output_bytes} bytes were read" if result.usage.output_bytes > most else ""
 
 
 def attack(
@@ -80,7 +81,9 @@ def attack(
 
 
 def memory(name: str, title: str, command: str, held_by: tuple[str, ...], limit: str = "64MiB", **more: Any) -> Attack:
-    return attack(name, title, f"memory-{command}", held_by, "SEC-LI-01", limited(memory=limit), **more)
+    return attack(
+        name, title, f"memory-{command}", held_by, "SEC-LI-01", limited(memory=limit), **{"outcomes": ("memory",), **more}
+    )
 
 
 KERNEL = ("cgroup",)
@@ -91,7 +94,7 @@ ATTACKS = [
     memory("ME03-processes", "seven processes, each below the limit", "each 50 7", MEMORY),
     memory("ME07-leader", "memory of a process without its first thread", "leader 300", MEMORY),
     memory("ME07-churn", "memory of a process whose threads end all the time", "churn 300", MEMORY),
-    memory("ME07-stack", "a stack that grows", "stack 150", (*MEMORY, "RLIMIT_STACK")),
+    memory("ME07-stack", "a stack that grows", "stack 150", (*MEMORY, "RLIMIT_STACK"), outcomes=("memory", "SIGSEGV")),
     memory("ME01-memfd", "memory files", "memfd 200", UNCOUNTED),
     memory("ME01-segment", "System V memory", "segment 200", UNCOUNTED if GROUPS else ("filter", *MEMORY)),
     memory("ME01-queues", "System V queues", "queues 96", UNCOUNTED),
@@ -119,21 +122,24 @@ ATTACKS = [
         limited(memory="64MiB", scratch="16MiB"),
     ),
 ]
-CPU = limited(cpu="100ms")
+CPU, SOON = limited(cpu="100ms"), limited(wall="400ms")
 BOTH = ("CPU clock", "RLIMIT_CPU")
+
+
+def clock(name: str, title: str, command: str, held_by: tuple[str, ...], scene: Making, outcome: str) -> Attack:
+    """What is ended by a clock can say nothing."""
+    return attack(name, title, command, held_by, "SEC-LI-03", scene, outcomes=(outcome,))
+
+
 ATTACKS += [
-    attack("CT03-spin", "a loop without an end", "spin 2.4 1 user", BOTH, "SEC-LI-03", CPU),
-    attack("CT02-threads", "eight threads that ignore SIGXCPU", "spin 2.4 8 user", BOTH, "SEC-LI-03", CPU),
-    attack("CT08-kernel", "time in the kernel", "spin 2.4 1 kernel", BOTH, "SEC-LI-03", CPU),
-    attack("CT01-orphans", "time in orphans", "orphans 10", ("CPU clock",), "SEC-LI-03", CPU),
-    attack(
-        "CT04-sleep", "sleep with every signal blocked", "stay 1500 sleep", ("wall clock",), "SEC-LI-03", limited(wall="400ms")
-    ),
-    attack("CT05-vfork", "waiting for a vfork", "stay 1500 vfork", ("wall clock",), "SEC-LI-03", limited(wall="400ms")),
-    attack("CT05-stopped", "the program is stopped", "stay 1500 stopped", ("wall clock",), "SEC-LI-03", limited(wall="400ms")),
-    attack(
-        "CT04-idle", "sleep where nothing may be idle", "stay 1500 sleep", ("idle clock",), "SEC-LI-03", limited(idle="300ms")
-    ),
+    clock("CT03-spin", "a loop without an end", "spin 2.4 1 user", BOTH, CPU, "cpu_time"),
+    clock("CT02-threads", "eight threads that ignore SIGXCPU", "spin 2.4 8 user", BOTH, CPU, "cpu_time"),
+    clock("CT08-kernel", "time in the kernel", "spin 2.4 1 kernel", BOTH, CPU, "cpu_time"),
+    clock("CT01-orphans", "time in orphans", "orphans 10", ("CPU clock",), CPU, "cpu_time"),
+    clock("CT04-sleep", "sleep with every signal blocked", "stay 1500 sleep", ("wall clock",), SOON, "wall_time"),
+    clock("CT05-vfork", "waiting for a vfork", "stay 1500 vfork", ("wall clock",), SOON, "wall_time"),
+    clock("CT05-stopped", "the program is stopped", "stay 1500 stopped", ("wall clock",), SOON, "wall_time"),
+    clock("CT04-idle", "sleep where nothing may be idle", "stay 1500 sleep", ("idle clock",), limited(idle="300ms"), "idle_time"),
     attack(
         "CT10-quota",
         "more than its share of the CPUs",
@@ -156,7 +162,7 @@ ATTACKS += [
     attack("RS05-bytes", "bytes of a file", "bytes 24 plain", SIZE, "SEC-LI-04", SMALL),
     attack("RS05-places", "bytes in three places", "bytes 21 places", SIZE, "SEC-LI-04", SMALL),
     attack("RS06-allocated", "space that is only reserved", "bytes 24 allocated", SIZE, "SEC-LI-04", SMALL),
-    attack("RS06-mapped", "bytes by way of a mapping", "bytes 24 mapped", SIZE, "SEC-LI-04", SMALL),
+    attack("RS06-mapped", "bytes by way of a mapping", "bytes 24 mapped", SIZE, "SEC-LI-04", SMALL, outcomes=("disk",)),
     attack("RS07-deleted", "files without a name, still open", "bytes 24 deleted", SIZE, "SEC-LI-04", SMALL),
     attack("RS07-nameless", "a file that never had a name", "bytes 24 nameless", SIZE, "SEC-LI-04", SMALL),
     attack("RS06-sparse", "a file of 1 TiB without content", "sparse", ("RLIMIT_FSIZE",), "SEC-LI-04"),
@@ -181,14 +187,22 @@ ATTACKS += [
 ]
 OUTPUT = {"limits": {"output": "64KiB"}}
 ATTACKS += [
-    attack("OU01-stderr", "a flood on stderr", "flood 2 32768", ("output limit",), "SEC-LI-05", with_options(**OUTPUT)),
+    attack(
+        "OU01-stderr",
+        "a flood on stderr",
+        "flood 2 32768",
+        ("output limit",),
+        "SEC-LI-05",
+        with_options(**OUTPUT),
+        outcomes=("output",),
+    ),
     attack(
         "OU01-stdout",
         "a flood on stdout",
-        "flood 1 32768 quiet",
+        "flood 1 262144 quiet",
         ("output limit",),
         "SEC-LI-05",
-        with_options(_counted_too_much, **OUTPUT),
+        with_options(_counted_over(128 << 20), **OUTPUT),
     ),
     attack(
         "OU01-terminal",
@@ -196,7 +210,7 @@ ATTACKS += [
         "flood 1 32768 quiet",
         ("output limit",),
         "SEC-LI-05",
-        with_options(_counted_too_much, tty=(24, 80), **OUTPUT),
+        with_options(_counted_over(16 << 20), tty=(24, 80), **OUTPUT),
     ),
     attack(
         "OU01-kept",

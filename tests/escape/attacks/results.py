@@ -116,6 +116,13 @@ def _blameless(directory: Path) -> Iterator[Scene]:
     yield Scene(options={"limits": {"wall": "2s"}}, failed=lambda error: f"it is said to be ours: {error}")
 
 
+@contextlib.contextmanager
+def _more(directory: Path) -> Iterator[Scene]:
+    """The caller is told that it may not."""
+    wanted = {"wall": "10s", "pids": 1000, "memory": "4GiB"}
+    yield Scene(options={"limits": wanted}, refusals=("more than the profile's",))
+
+
 def attack(
     name: str, title: str, command: str, held_by: tuple[str, ...], claim: str, scene: Making | None = None, **more: Any
 ) -> Attack:
@@ -178,6 +185,7 @@ ATTACKS = [
         TRUTH,
         with_options(limits={"memory": "64MiB"}),
         needs=("cgroup1",),
+        outcomes=("memory",),
     ),
     attack(
         "CT01-ignored",
@@ -221,6 +229,6 @@ ATTACKS = [
         "runs",
         ("limits only tighten",),
         "SEC-PO-01",
-        with_options(limits={"pids": 1000, "memory": "4GiB"}),
+        _more,
     ),
 ]

@@ -11,7 +11,7 @@ from typing import Any
 from tests.escape import layers
 from tests.escape.attacks import inheritance
 from tests.escape.layers import Layer
-from tests.escape.model import Attack, Scene
+from tests.escape.model import Attack, BrokenTrial, Scene
 
 assert inheritance  # its layers are used below
 
@@ -39,7 +39,9 @@ def _earlier(directory: Path) -> Iterator[Scene]:
     def before(box: Any) -> Iterator[None]:
         for _ in range(3):
             files = {f"d-{token}": token.encode() * 200}
-            box.run(["python3", "-c", "import sys, os; sys.argv, os.environ", token], env={"SECRET": token}, files=files)
+            words = ["python3", "-c", "import sys, os; sys.argv, os.environ", token]
+            if not (told := box.run(words, env={"SECRET": token}, files=files)).ok:
+                raise BrokenTrial(f"an earlier run has failed: {told.exit} {told.stderr[-100:]!r}")
         yield
 
     yield Scene(options={"stdin": _backwards(token)}, beside=before)
