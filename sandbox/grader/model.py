@@ -225,6 +225,7 @@ class CaseResult:
         message: for judges: judgemessage.txt, or why the judge's program failed.
         team_message: teammessage.txt.
         score: None where the problem has no scores.
+        multiplier: of score_multiplier.txt: the part of the case's maximum that was reached; None: there was none.
         run: the run of the submission that decided (the last pass); None when there was none.
         judge: the run of the validator; None for built-in checkers.
         stdout: the first bytes of the submission's output, for the report; expected: those of the answer.
@@ -238,6 +239,7 @@ class CaseResult:
     message: str = ""
     team_message: str = ""
     score: float | None = None
+    multiplier: float | None = None
     timing: Timing | None = None
     memory_bytes: int | None = None
     run: RunResult | None = None
