@@ -1,0 +1,162 @@
+"""Time that can be defended: whole cores for runs, repeated runs near the limit, and what the host took away.
+
+A verdict rests on CPU time, which does not grow while others use the machine, but it has noise. A run whose time lies near
+the limit is repeated, and the fastest one counts: noise only ever adds. How far the runs lay apart stays in the result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sandbox.grader.model import Limits, Timing
+from sandbox.model.result import Outcome, RunResult
+
+MARGIN = 0.1  # of the limit, on both sides: within it one more run may change the verdict
+MOST_RUNS = 3
+ALLOWANCE = 1.25  # the sandbox ends a run here: a time above the limit can be seen as a number, not only as an end
+_LEAST_ALLOWANCE_S = 0.1
+_IDLE_S = 2.0
+_WALL_FACTOR = 4.0
+_WALL_S = 10.0
+_STEAL = 7  # field of a line of /proc/stat after its name; source: proc_stat(5)
+
+
+def cpu_s(run: RunResult) -> float:
+    """CPU seconds of everything in the sandbox."""
+    return (run.usage.cpu_user_ns + run.usage.cpu_system_ns) / 1e9
+
+
+def again(times: Sequence[float], limit_s: float) -> bool:
+    """Whether one more run is worth it, after runs that took `times` CPU seconds.
+
+    A time within the margin above the limit is measured up to three times, since the next may be below. One within the margin
+    below the limit is accepted as it is, and measured once more for the spread.
+    """
+    if not times or len(times) >= MOST_RUNS:
+        return False
+    best = min(times)
+    if best <= limit_s:
+        return best >= (1 - MARGIN) * limit_s and len(times) < 2
+    return best <= (1 + MARGIN) * limit_s
+
+
+def fastest(runs: Sequence[RunResult]) -> RunResult:
+    """The run that counts: the least CPU time."""
+    return min(runs, key=cpu_s)
+
+
+def run_limits(limits: Limits, *, interactive: bool = False) -> dict[str, str]:
+    """How long a sandbox lets a submission go on, in words of `Sandbox.start(limits=…)`.
+
+    CPU time up to a quarter above the limit, so that a near miss is measured. Elapsed time is generous: a busy host must not make
+    a verdict. Who sleeps is found by the lack of progress instead; an interactive submission waits for its judge by right.
+    """
+    cpu = max(limits.time_s * ALLOWANCE, limits.time_s + _LEAST_ALLOWANCE_S)
+    if interactive:
+        return {"cpu": _seconds(cpu), "wall": _seconds(2 * limits.time_s + _WALL_S / 2)}
+    idle = max(_IDLE_S, 2 * limits.time_s)
+    return {"cpu": _seconds(cpu), "wall": _seconds(_WALL_FACTOR * limits.time_s + _WALL_S), "idle": _seconds(idle)}
+
+
+def _seconds(value: float) -> str:
+    return f"{max(1, round(value * 1000))}ms"
+
+
+def record(runs: Sequence[RunResult], counts: RunResult, cpus: tuple[int, ...], steal: float | None) -> Timing:
+    """What the time of a case rests on. The kernel's count of preemptions is not in a `RunResult`: it stays unknown."""
+    return Timing(
+        cpu_s=cpu_s(counts),
+        wall_s=counts.usage.wall_ns / 1e9,
+        runs=tuple(cpu_s(run) for run in runs),
+        throttled_s=counts.usage.throttled_ns / 1e9 if _is_counted(counts) else None,
+        steal_s=steal,
+        cpus=cpus,
+    )
+
+
+def _is_counted(run: RunResult) -> bool:
+    """Whether control groups counted: stand-ins do not see throttling."""
+    return not any(item.control in ("cpu", "cgroup") for item in run.degraded)
+
+
+def steal_s(text: str, cpus: tuple[int, ...], ticks: int) -> float | None:
+    """Seconds that the hypervisor took from these CPUs (all where none is named), from the text of /proc/stat."""
+    names = {f"cpu{number}" for number in cpus} or {"cpu"}
+    found = [line.split() for line in text.splitlines() if line.split(" ", 1)[0] in names]
+    if not found or any(len(words) <= _STEAL + 1 for words in found):
+        return None
+    return sum(int(words[_STEAL + 1]) for words in found) / ticks
+
+
+def read_steal(cpus: tuple[int, ...]) -> float | None:
+    """`steal_s` of now; None where it cannot be read."""
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            return steal_s(file.read(), cpus, os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError):
+        return None
+
+
+def infer_limit(accepted: Mapping[str, float], limits: Limits) -> float:
+    """The time limit of a problem that gives none: the slowest accepted submission × `ac_to_time_limit`, in whole seconds, upwards.
+
+    Args:
+        accepted: slowest case of each accepted submission, in CPU seconds.
+        limits: the multipliers.
+
+    Source: problem package format 2025-09, "Timelimit inference" and `time_resolution`.
+    """
+    if not accepted:
+        return limits.time_s
+    return float(max(1, math.ceil(max(accepted.values()) * limits.ac_to_time_limit)))
+
+
+def too_fast(limit_s: float, slow: Mapping[str, float], limits: Limits) -> list[str]:
+    """Submissions that have to be too slow, and are not by the margin `time_limit_to_tle`; each as a sentence."""
+    least = limit_s * limits.time_limit_to_tle
+    return [
+        f"{name} takes {taken:.2f} s, but has to be slower than {least:.2f} s ({limits.time_limit_to_tle:g} × the time limit)"
+        for name, taken in sorted(slow.items())
+        if taken < least
+    ]
+
+
+def clock_ended(run: RunResult) -> bool:
+    """Whether elapsed time ended the run although the program was computing: a busy host may be why, another run can tell."""
+    return run.outcome is Outcome.WALL_TIME and cpu_s(run) * 1e9 > 0.2 * run.usage.wall_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """A place for one run at a time. `cpus` is empty where runs cannot be pinned."""
+
+    number: int
+    cpus: tuple[int, ...]
+
+
+class Cores:
+    """Lends each core to one case at a time, so that parallel cases do not share one."""
+
+    def __init__(self, count: int | None = None, *, pinned: bool = True) -> None:
+        usable = sorted(os.sched_getaffinity(0))
+        count = count or len(usable)
+        # more cases than cores were asked for: sharing a core on purpose would be worse than the kernel's choice
+        named = usable if pinned and count <= len(usable) else []
+        self.all = tuple(Core(number, (named[number],) if named else ()) for number in range(count))
+        self._free: queue.SimpleQueue[Core] = queue.SimpleQueue()
+        for core in self.all:
+            self._free.put(core)
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Core]:
+        """A core, as soon as one is free."""
+        core = self._free.get()
+        try:
+            yield core
+        finally:
+            self._free.put(core)
