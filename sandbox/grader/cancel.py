@@ -47,7 +47,7 @@ class Cancel:
         above = self._parent.watching(item) if self._parent is not None else contextlib.nullcontext()
         try:
             with above:
-                if self.is_set:
+                if self._said:
                     item.cancel()
                 yield
         finally:

@@ -86,6 +86,7 @@ def read_ppf(run: RunResult, *, multi_pass: bool = False, score_on_reject: bool 
     """The answer of an output validator or static validator.
 
     Args:
+        run: the validator's, with its feedback directory collected.
         multi_pass: whether nextpass.in has a meaning.
         score_on_reject: the legacy format lets a rejected output have a score.
     """

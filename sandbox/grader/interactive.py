@@ -147,9 +147,7 @@ class Conversation:
             stack.callback(self._to_submission.close)
             judge = stack.enter_context(start_judge(stdin=self._to_judge.reader, on_stdout=self._from_judge))
             stack.enter_context(self._cancel.watching(judge))
-            submission = stack.enter_context(
-                start_submission(stdin=self._to_submission.reader, on_stdout=self._from_submission)
-            )
+            submission = stack.enter_context(start_submission(stdin=self._to_submission.reader, on_stdout=self._from_submission))
             self._submission = submission
             stack.enter_context(self._cancel.watching(submission))
             self._to_judge.deadline = time.monotonic() + wall_s + _GRACE_S

@@ -50,21 +50,25 @@ def fastest(runs: Sequence[RunResult]) -> RunResult:
     return min(runs, key=cpu_s)
 
 
-def run_limits(limits: Limits, *, interactive: bool = False) -> dict[str, str]:
-    """How long a sandbox lets a submission go on, in words of `Sandbox.start(limits=…)`.
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """After how many seconds a sandbox ends a run. `idle_s`: without any progress of CPU time; None is not watched."""
+
+    cpu_s: float
+    wall_s: float
+    idle_s: float | None
+
+
+def clocks(limits: Limits, *, interactive: bool = False) -> Clocks:
+    """How long a sandbox lets a submission go on.
 
     CPU time up to a quarter above the limit, so that a near miss is measured. Elapsed time is generous: a busy host must not make
     a verdict. Who sleeps is found by the lack of progress instead; an interactive submission waits for its judge by right.
     """
     cpu = max(limits.time_s * ALLOWANCE, limits.time_s + _LEAST_ALLOWANCE_S)
     if interactive:
-        return {"cpu": _seconds(cpu), "wall": _seconds(2 * limits.time_s + _WALL_S / 2)}
-    idle = max(_IDLE_S, 2 * limits.time_s)
-    return {"cpu": _seconds(cpu), "wall": _seconds(_WALL_FACTOR * limits.time_s + _WALL_S), "idle": _seconds(idle)}
-
-
-def _seconds(value: float) -> str:
-    return f"{max(1, round(value * 1000))}ms"
+        return Clocks(cpu, 2 * limits.time_s + _WALL_S / 2, None)
+    return Clocks(cpu, _WALL_FACTOR * limits.time_s + _WALL_S, max(_IDLE_S, 2 * limits.time_s))
 
 
 def record(runs: Sequence[RunResult], counts: RunResult, cpus: tuple[int, ...], steal: float | None) -> Timing:
@@ -103,7 +107,7 @@ def read_steal(cpus: tuple[int, ...]) -> float | None:
 
 
 def infer_limit(accepted: Mapping[str, float], limits: Limits) -> float:
-    """The time limit of a problem that gives none: the slowest accepted submission × `ac_to_time_limit`, in whole seconds, upwards.
+    """The time limit of a problem that gives none: `ac_to_time_limit` times the slowest accepted submission, up to whole seconds.
 
     Args:
         accepted: slowest case of each accepted submission, in CPU seconds.
@@ -120,7 +124,7 @@ def too_fast(limit_s: float, slow: Mapping[str, float], limits: Limits) -> list[
     """Submissions that have to be too slow, and are not by the margin `time_limit_to_tle`; each as a sentence."""
     least = limit_s * limits.time_limit_to_tle
     return [
-        f"{name} takes {taken:.2f} s, but has to be slower than {least:.2f} s ({limits.time_limit_to_tle:g} × the time limit)"
+        f"{name} takes {taken:.2f} s, but has to be slower than {least:.2f} s ({limits.time_limit_to_tle:g} times the time limit)"
         for name, taken in sorted(slow.items())
         if taken < least
     ]

@@ -92,9 +92,7 @@ def test_a_group_waits_for_those_that_must_pass(mode):
 
 
 def test_a_group_that_needs_a_skipped_one_is_skipped():
-    root = tree(
-        group("a", 1), group("b", 1, require_pass=("a",)), group("c", 1, require_pass=("b",)), on_reject="continue"
-    )
+    root = tree(group("a", 1), group("b", 1, require_pass=("a",)), group("c", 1, require_pass=("b",)), on_reject="continue")
 
     assert words(root, {"a/1": "TLE"}, "all") == "run skip skip"
 
@@ -120,9 +118,7 @@ def test_what_is_kept_does_not_depend_on_the_order_of_ends():
             if fate is not Fate.SKIP:  # what is known to be superfluous is not run; what was begun may still end
                 verdicts[name] = Verdict(truth[name])
         final = fates(places, verdicts, "first")
-        kept = tuple(
-            verdicts.get(p.case.name) if fate is Fate.RUN else None for p, (fate, _) in zip(places, final, strict=True)
-        )
+        kept = tuple(verdicts.get(p.case.name) if fate is Fate.RUN else None for p, (fate, _) in zip(places, final, strict=True))
         seen.add(kept)
 
     assert seen == {(Verdict.AC, Verdict.WA, None, None, None, Verdict.RTE, None)}
