@@ -48,13 +48,16 @@ class JudgeProgram:
         source: None: the built-in checker named by `builtin`.
         builtin: "default" (PPF tokens with its flags), "exact", "lines", "unordered", "floats" and DMOJ's names.
         protocol: how it is called and how it answers: "ppf" (42/43, feedback directory), "testlib" (0/1/2/3/7), "dmoj".
+            "missing": the package asks for a program of its own and has none; every case is a judge error.
         arguments: flags for every case; a case may replace them.
+        name: of the program in its package, as `Case.input_arguments` names input validators.
     """
 
     source: Source | None = None
     builtin: str = "default"
     protocol: Literal["builtin", "ppf", "testlib", "dmoj"] = "builtin"
     arguments: tuple[str, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Limits:
     time_is_given: bool = True  # False: to be found from the accepted submissions (ac_to_time_limit)
     ac_to_time_limit: float = 2.0
     time_limit_to_tle: float = 1.5
+    time_resolution: float = 1.0  # a time limit that is to be found is a multiple of it
     memory_bytes: int = 2048 << 20
     output_bytes: int = 8 << 20
     code_bytes: int = 128 << 10
@@ -88,6 +92,8 @@ class Case:
         arguments: of the submission (.args).
         files: name → path, put into the working directory (.files).
         validator_arguments: of the output validator for this case; None: those of the validator.
+        input_arguments: of input validators, by their name; "" is for those that are not named.
+        full_feedback: the submitter may see input, output and answer of this case.
     """
 
     name: str
@@ -98,6 +104,8 @@ class Case:
     validator_arguments: tuple[str, ...] | None = None
     hint: str = ""
     description: str = ""
+    input_arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    full_feedback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +114,17 @@ class Group:
 
     Attributes:
         score_aggregation: how scores of members make that of the group; "custom" only for the legacy grader program.
-        accept_score, reject_score: legacy: score of a case by verdict.
-        max_score, min_score: bounds; None where there is none.
+        accept_score, reject_score: of a case by verdict, unless its validator gives a score. For 2025-09 the first is the
+            maximum of a case; infinite: its validator has to give the score.
+        max_score, min_score: bounds; None where there is none. A pass-fail group without max_score has no score.
         on_reject: "break" stops the group at its first failure, "continue" runs all.
         verdict_of: legacy `first_error`, `worst_error`, or 2025-09 "require all": how verdicts of members make the group's.
+        otherwise: legacy: the verdict when `accept_if_any_accepted` finds no accepted member.
         require_pass: names of groups that must pass before this one counts.
         ignored: samples whose verdict counts nowhere (legacy `ignore_sample`).
+        static_validation: the static validator judges here; the maximum of its score, 0 where the group has no scores.
+        static_arguments: of the static validator here.
+        grader_arguments: of the legacy grader program here.
     """
 
     name: str
@@ -126,7 +139,10 @@ class Group:
     verdict_of: Literal["first_error", "worst_error", "always_accept", "accept_if_any_accepted"] = "first_error"
     require_pass: tuple[str, ...] = ()
     ignored: bool = False
-    static_validation: float | None = None  # score of the static validator here, if it counts here
+    otherwise: Literal["first_error", "worst_error"] = "first_error"
+    static_validation: float | None = None
+    static_arguments: tuple[str, ...] = ()
+    grader_arguments: tuple[str, ...] = ()
 
     def all_cases(self) -> tuple[Case, ...]:
         """Every case below, in order of running."""
@@ -142,7 +158,8 @@ class Expectation:
         required: verdicts of which some case must have one (empty: none).
         final: verdicts that the submission may have (empty: any).
         score: (low, high) of the final score; None: any.
-        groups: name or pattern of groups → expectation, of 2025-09's submissions.yaml.
+        groups: name or pattern of groups or cases → expectation, of 2025-09's submissions.yaml.
+        also: more that was said of the same submission; all of it must hold.
         origin: where this was said.
     """
 
@@ -153,6 +170,7 @@ class Expectation:
     message: str = ""
     use_for_time_limit: Literal["", "lower", "upper"] = ""
     groups: Mapping[str, Expectation] = field(default_factory=dict)
+    also: tuple[Expectation, ...] = ()
     origin: str = ""
 
 
@@ -172,6 +190,9 @@ class Problem:
         allow_file_writing: False: the working directory is read-only.
         languages: ids that are allowed; empty: all.
         warnings: what the reader could not map or found odd.
+        dialect: "domjudge": a legacy package whose scores are counted as DOMjudge does.
+        objective: whether a higher or a lower score is better (legacy).
+        owner: keeps the files of an unpacked archive: they go with the last reference to it (`packages.close`: at once).
     """
 
     name: str
@@ -189,6 +210,9 @@ class Problem:
     allow_file_writing: bool = True
     languages: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    dialect: Literal["", "domjudge"] = ""
+    objective: Literal["max", "min"] = "max"
+    owner: object = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
