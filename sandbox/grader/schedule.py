@@ -112,7 +112,7 @@ def _break(place: Slot, broken: dict[str, tuple[str, str]]) -> None:
 
 
 def _required(place: Slot, states: Mapping[str, Fate], seen: set[str]) -> tuple[Fate, str]:
-    """Whether the groups that have to pass have passed. One without cases has nothing to fail; a later one is never waited for."""
+    """Whether the groups that have to pass have passed. One without cases has nothing to fail; a later one fails."""
     fate, why = Fate.RUN, ""
     for wanted in {name: None for group in place.groups for name in group.require_pass}:
         if wanted not in states:

@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import queue
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -107,17 +108,18 @@ def read_steal(cpus: tuple[int, ...]) -> float | None:
 
 
 def infer_limit(accepted: Mapping[str, float], limits: Limits) -> float:
-    """The time limit of a problem that gives none: `ac_to_time_limit` times the slowest accepted submission, up to whole seconds.
+    """The time limit of a problem that gives none: `ac_to_time_limit` times the slowest accepted submission, rounded up.
 
     Args:
         accepted: slowest case of each accepted submission, in CPU seconds.
-        limits: the multipliers.
+        limits: the multipliers, and `time_resolution` of which the limit is a multiple.
 
     Source: problem package format 2025-09, "Timelimit inference" and `time_resolution`.
     """
     if not accepted:
         return limits.time_s
-    return float(max(1, math.ceil(max(accepted.values()) * limits.ac_to_time_limit)))
+    steps = math.ceil(max(accepted.values()) * limits.ac_to_time_limit / limits.time_resolution - 1e-9)
+    return max(1, steps) * limits.time_resolution
 
 
 def too_fast(limit_s: float, slow: Mapping[str, float], limits: Limits) -> list[str]:
@@ -164,3 +166,26 @@ class Cores:
             yield core
         finally:
             self._free.put(core)
+
+
+_shared: dict[bool, Cores] = {}
+_shared_lock = threading.Lock()
+
+
+def cores(jobs: int | None, *, pinned: bool) -> Cores:
+    """Where the cases of a grading run. All gradings of this process share its cores, unless more at once are asked for."""
+    if jobs is not None and jobs > len(os.sched_getaffinity(0)):
+        return Cores(jobs, pinned=False)
+    with _shared_lock:
+        if pinned not in _shared:
+            _shared[pinned] = Cores(pinned=pinned)
+        return _shared[pinned]
+
+
+def _after_fork() -> None:
+    global _shared_lock
+    _shared_lock = threading.Lock()
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

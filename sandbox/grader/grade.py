@@ -1,0 +1,293 @@
+"""`grade`: compile once, run every case that matters, and say what the submission is worth. `agrade` is its asynchronous twin.
+
+    submission → building → cases (in parallel, each judged in `judging`) → scoring → Report
+
+What a submission does wrong is a verdict of the report, what the judge's own programs or data do wrong is a JE with the reason.
+Only a caller's mistake is an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import dataclasses
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sandbox.grader import building, limit, scoring, sources, timing, validators
+from sandbox.grader.building import BuildFailure, Built
+from sandbox.grader.cancel import Cancel
+from sandbox.grader.cases import run_cases
+from sandbox.grader.feedback import text
+from sandbox.grader.judging import Stage
+from sandbox.grader.model import CaseResult, Expectation, Problem, Report, Source, Verdict
+from sandbox.grader.schedule import Mode, Slot
+from sandbox.grader.validators import Judge
+from sandbox.model.errors import RequestError, SandboxError, UnsupportedHostError
+
+CANCELED = "the grading was canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What is going on: `done` of `total` cases have ended. The last one is "finished" and has the report."""
+
+    kind: Literal["compiling", "compiled", "case", "finished"]
+    submission: str
+    done: int = 0
+    total: int = 0
+    case: CaseResult | None = None
+    report: Report | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A submission of the package, what it claims and what it is. `complaints`: what does not hold; empty when all is well."""
+
+    name: str
+    expectation: Expectation
+    report: Report
+    complaints: tuple[str, ...]
+
+
+OnEvent = Callable[[Event], object]
+
+
+def grade(
+    problem: Problem,
+    submission: Source | str | os.PathLike[str],
+    *,
+    mode: Mode = "first",
+    jobs: int | None = None,
+    on_event: OnEvent | None = None,
+    cancel: Cancel | None = None,
+) -> Report:
+    """Judge a submission. Safe from any number of threads.
+
+    Args:
+        problem: from `packages.load`.
+        submission: a Source, or the path of a file, folder or archive.
+        mode: "first" stops where the rest cannot change the verdict, "all" runs every case.
+        jobs: cases at once; as many as this process has cores by default.
+        on_event: called in this thread.
+        cancel: ends the grading from another thread; the report then has the verdict SKIPPED.
+
+    Raises RequestError for a submission that is not there, UnsupportedHostError where the host cannot run sandboxes.
+    """
+    if mode not in ("first", "all"):
+        raise RequestError(f"mode must be 'first' or 'all', not {mode!r}")
+    if jobs is not None and jobs < 1:
+        raise RequestError(f"jobs must be at least 1, not {jobs}")
+    source = submission if isinstance(submission, Source) else sources.read(Path(submission))
+    grading = _Grading(
+        limit.with_time_limit(problem, _slowest), source, mode, jobs, on_event or (lambda _: None), cancel or Cancel()
+    )
+    report = grading.report()
+    grading.say("finished", report=report)
+    return report
+
+
+def _slowest(problem: Problem, source: Source) -> float | None:
+    """CPU seconds of the slowest case of a submission that decides on the time limit; None when it was not accepted."""
+    report = _Grading(problem, source, "all", None, lambda _: None, Cancel(), repeated=False).report()
+    times = [result.timing.cpu_s for result in report.all_cases() if result.timing is not None]
+    return max(times, default=0.0) if report.verdict in (Verdict.AC, Verdict.PAC) else None
+
+
+async def agrade(
+    problem: Problem,
+    submission: Source | str | os.PathLike[str],
+    *,
+    mode: Mode = "first",
+    jobs: int | None = None,
+    cancel: Cancel | None = None,
+) -> AsyncIterator[Event]:
+    """The asynchronous twin of `grade`: events as they come, the last one with the report.
+
+    Who leaves the loop early ends the grading (use `contextlib.aclosing`); so does a canceled task.
+    """
+    loop = asyncio.get_running_loop()
+    cancel = Cancel(cancel)
+    events: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def tell(event: Event | None) -> None:
+        loop.call_soon_threadsafe(events.put_nowait, event)
+
+    def work() -> None:
+        try:
+            grade(problem, submission, mode=mode, jobs=jobs, on_event=tell, cancel=cancel)
+        finally:
+            tell(None)
+
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        while (event := await events.get()) is not None:
+            yield event
+        await working
+    finally:
+        cancel.cancel()
+        if not working.done():
+            await asyncio.shield(asyncio.wait([working]))
+
+
+def verify_all(
+    problem: Problem,
+    *,
+    mode: Mode = "all",
+    jobs: int | None = None,
+    on_event: OnEvent | None = None,
+    cancel: Cancel | None = None,
+) -> tuple[Verified, ...]:
+    """Grade every submission of the package, in order, and hold each against what it claims. Arguments are those of `grade`."""
+    from sandbox.grader import verify
+
+    cancel = cancel or Cancel()
+    out = []
+    for name, source, expectation in problem.submissions:
+        if cancel.is_set:
+            break
+        report = grade(problem, source, mode=mode, jobs=jobs, on_event=on_event, cancel=cancel)
+        report = dataclasses.replace(report, submission=name)
+        out.append(Verified(name, expectation, report, tuple(verify.judge(report, expectation))))
+    return tuple(out)
+
+
+@dataclass(slots=True)
+class _Grading:
+    """One submission on its way through."""
+
+    problem: Problem
+    source: Source
+    mode: Mode
+    jobs: int | None
+    on_event: OnEvent
+    cancel: Cancel
+    repeated: bool = True
+    started: float = dataclasses.field(default_factory=time.monotonic)
+    built: Built | None = None
+
+    def say(
+        self,
+        kind: Literal["compiling", "compiled", "case", "finished"],
+        *,
+        done: int = 0,
+        total: int = 0,
+        case: CaseResult | None = None,
+        report: Report | None = None,
+    ) -> None:
+        """Tell who listens."""
+        self.on_event(Event(kind, self.source.origin, done, total, case, report))
+
+    def report(self) -> Report:
+        """Everything, in order."""
+        problem = self.problem
+        if not problem.tests.all_cases():
+            return self._without_run(Verdict.JE, "the problem has no test cases")
+        self.say("compiling")
+        built, judge = self._build()
+        self.say("compiled")
+        if isinstance(built, BuildFailure):
+            return self._failed(built)
+        if isinstance(judge, BuildFailure):
+            return self._failed(judge)
+        self.built = built
+        stage = Stage(problem, built, judge, self.source, self.repeated)
+        results = run_cases(
+            stage,
+            problem.tests,
+            timing.cores(self.jobs, pinned=built is None or _can_be_pinned(built)),
+            jobs=self.jobs or len(os.sched_getaffinity(0)),
+            mode=self.mode,
+            cancel=self.cancel,
+            on_end=lambda result, done, total: self.say("case", done=done, total=total, case=result),
+            finish=_with_score,
+        )
+        return self._scored(results)
+
+    def _build(self) -> tuple[Built | BuildFailure | None, Judge | BuildFailure]:
+        """The submission and the judge's program, side by side. None: answers were handed in, there is nothing to build."""
+        with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sandbox build") as pool:
+            judge = pool.submit(validators.prepare, self.problem.validator, self.problem.limits)
+            built = None if "submit-answer" in self.problem.kinds else self._build_submission()
+            return built, judge.result()
+
+    def _build_submission(self) -> Built | BuildFailure:
+        problem = self.problem
+        try:
+            return building.build(self.source, problem.limits, include=problem.include, allowed=problem.languages)
+        except RequestError as error:
+            return BuildFailure(str(error))
+        except SandboxError as error:
+            return BuildFailure(f"the judge could not compile: {error}", blame="judge")
+
+    def _scored(self, results: Mapping[str, CaseResult]) -> Report:
+        """The report from the results of the cases."""
+        if self.cancel.is_set:
+            return self._without_run(Verdict.SKIPPED, CANCELED)
+        root = scoring.judge_group(self.problem.tests, results)
+        verdict, score = scoring.final(self.problem, root)
+        cases = [case for case in results.values() if case.verdict is not Verdict.SKIPPED]
+        deciding = next((case for case in cases if case.verdict is verdict), None)
+        if verdict in (Verdict.AC, Verdict.PAC):
+            deciding = None
+        return dataclasses.replace(
+            self._without_run(verdict, deciding.reason if deciding else ""),
+            score=score,
+            tests=root,
+            decided_by=deciding.case.name if deciding else "",
+            degraded=_weaker(cases),
+        )
+
+    def _failed(self, failure: BuildFailure) -> Report:
+        verdict = Verdict.CE if failure.blame == "submission" else Verdict.JE
+        report = self._without_run(verdict, failure.reason)
+        return dataclasses.replace(
+            report,
+            language=failure.language or report.language,
+            compile_output=text(failure.output.encode("utf-8", "replace")),
+            compile_run=failure.run,
+        )
+
+    def _without_run(self, verdict: Verdict, reason: str) -> Report:
+        built = self.built
+        return Report(
+            problem=self.problem.name,
+            submission=self.source.origin,
+            language=built.language.id if built else self.source.language,
+            verdict=verdict,
+            score=None,
+            reason=reason,
+            tests=None,
+            compile_output=text(built.output.encode("utf-8", "replace")) if built else "",
+            compile_run=built.run if built else None,
+            cached=built.cached if built else False,
+            limits=self.problem.limits,
+            wall_s=time.monotonic() - self.started,
+            warnings=self.problem.warnings,
+        )
+
+
+def _with_score(place: Slot, result: CaseResult) -> CaseResult:
+    """The score of a case by the rules of its group, which may find the validator's score impossible."""
+    return scoring.case_score(place.groups[-1], result)
+
+
+def _can_be_pinned(built: Built) -> bool:
+    """Whether this host lets runs be bound to a core: it may have no cpuset controller for us."""
+    cpu = min(os.sched_getaffinity(0))
+    try:
+        with built.sandbox(cpus=(cpu,)):
+            return True
+    except UnsupportedHostError:
+        return False
+
+
+def _weaker(cases: list[CaseResult]) -> tuple[str, ...]:
+    """What was not enforced as the profiles ask, in words, each once."""
+    runs = [run for case in cases for run in (case.run, case.judge) if run is not None]
+    said = (f"{item.control}: {item.stand_in} ({item.consequence})" for run in runs for item in run.degraded)
+    return tuple(dict.fromkeys(said))
