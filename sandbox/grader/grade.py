@@ -15,7 +15,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from sandbox.grader import building, limit, scoring, sources, timing, validators
@@ -76,19 +75,30 @@ def grade(
         on_event: called in this thread.
         cancel: ends the grading from another thread; the report then has the verdict SKIPPED.
 
-    Raises RequestError for a submission that is not there, UnsupportedHostError where the host cannot run sandboxes.
+    Raises RequestError for a path that is not there, UnsupportedHostError where the host cannot run sandboxes. A submission that is
+    there and cannot be read (a link, a bomb, too large) is a compile error.
     """
     if mode not in ("first", "all"):
         raise RequestError(f"mode must be 'first' or 'all', not {mode!r}")
     if jobs is not None and jobs < 1:
         raise RequestError(f"jobs must be at least 1, not {jobs}")
-    source = submission if isinstance(submission, Source) else sources.read(Path(submission))
+    source, mistake = (submission, "") if isinstance(submission, Source) else _read(submission)
     grading = _Grading(
         limit.with_time_limit(problem, _slowest), source, mode, jobs, on_event or (lambda _: None), cancel or Cancel()
     )
-    report = grading.report()
+    report = grading.without_run(Verdict.CE, mistake) if mistake else grading.report()
     grading.say("finished", report=report)
     return report
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[Source, str]:
+    """The source at a path, and what is wrong with it."""
+    try:
+        return sources.read(path), ""
+    except RequestError as error:
+        if not os.path.lexists(path):
+            raise
+        return Source({}, os.fspath(path)), str(error)
 
 
 def _slowest(problem: Problem, source: Source) -> float | None:
@@ -186,7 +196,7 @@ class _Grading:
         """Everything, in order."""
         problem = self.problem
         if not problem.tests.all_cases():
-            return self._without_run(Verdict.JE, "the problem has no test cases")
+            return self.without_run(Verdict.JE, "the problem has no test cases")
         self.say("compiling")
         built, judge = self._build()
         self.say("compiled")
@@ -227,7 +237,7 @@ class _Grading:
     def _scored(self, results: Mapping[str, CaseResult]) -> Report:
         """The report from the results of the cases."""
         if self.cancel.is_set:
-            return self._without_run(Verdict.SKIPPED, CANCELED)
+            return self.without_run(Verdict.SKIPPED, CANCELED)
         root = scoring.judge_group(self.problem.tests, results)
         verdict, score = scoring.final(self.problem, root)
         cases = [case for case in results.values() if case.verdict is not Verdict.SKIPPED]
@@ -235,7 +245,7 @@ class _Grading:
         if verdict in (Verdict.AC, Verdict.PAC):
             deciding = None
         return dataclasses.replace(
-            self._without_run(verdict, deciding.reason if deciding else ""),
+            self.without_run(verdict, deciding.reason if deciding else ""),
             score=score,
             tests=root,
             decided_by=deciding.case.name if deciding else "",
@@ -244,7 +254,7 @@ class _Grading:
 
     def _failed(self, failure: BuildFailure) -> Report:
         verdict = Verdict.CE if failure.blame == "submission" else Verdict.JE
-        report = self._without_run(verdict, failure.reason)
+        report = self.without_run(verdict, failure.reason)
         return dataclasses.replace(
             report,
             language=failure.language or report.language,
@@ -252,7 +262,8 @@ class _Grading:
             compile_run=failure.run,
         )
 
-    def _without_run(self, verdict: Verdict, reason: str) -> Report:
+    def without_run(self, verdict: Verdict, reason: str) -> Report:
+        """A report without results of cases."""
         built = self.built
         return Report(
             problem=self.problem.name,
