@@ -116,6 +116,7 @@ class Group:
         score_aggregation: how scores of members make that of the group; "custom" only for the legacy grader program.
         accept_score, reject_score: of a case by verdict, unless its validator gives a score. For 2025-09 the first is the
             maximum of a case; infinite: its validator has to give the score.
+        bounded_cases: no case may have more than `accept_score` (2025-09, DMOJ); said of the root, rejected submissions keep scores.
         max_score, min_score: bounds; None where there is none. A pass-fail group without max_score has no score.
         on_reject: "break" stops the group at its first failure, "continue" runs all.
         verdict_of: legacy `first_error`, `worst_error`, or 2025-09 "require all": how verdicts of members make the group's.
@@ -133,6 +134,7 @@ class Group:
     score_aggregation: Literal["pass-fail", "sum", "min", "max", "avg", "custom"] = "pass-fail"
     accept_score: float = 1.0
     reject_score: float = 0.0
+    bounded_cases: bool = False
     max_score: float | None = None
     min_score: float | None = None
     on_reject: Literal["break", "continue"] = "break"
@@ -276,13 +278,14 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
-    """A group judged: its verdict, its score, and what it was made of."""
+    """A group judged: its verdict, its score, and what it was made of. `reason` is of a judge error that no case explains."""
 
     name: str
     verdict: Verdict
     score: float | None
     cases: tuple[CaseResult, ...] = ()
     groups: tuple[GroupResult, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
