@@ -13,7 +13,7 @@ import concurrent.futures
 import dataclasses
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,8 +22,8 @@ from sandbox.grader.building import BuildFailure, Built
 from sandbox.grader.cancel import Cancel
 from sandbox.grader.cases import run_cases
 from sandbox.grader.feedback import text
-from sandbox.grader.judging import Stage
-from sandbox.grader.model import CaseResult, Expectation, Problem, Report, Source, Verdict
+from sandbox.grader.judging import Stage, result_of
+from sandbox.grader.model import Case, CaseResult, Expectation, Group, JudgeProgram, Problem, Report, Source, Verdict
 from sandbox.grader.schedule import Mode, Slot
 from sandbox.grader.validators import Judge
 from sandbox.model.errors import RequestError, SandboxError, UnsupportedHostError
@@ -75,8 +75,8 @@ def grade(
         on_event: called in this thread.
         cancel: ends the grading from another thread; the report then has the verdict SKIPPED.
 
-    Raises RequestError for a path that is not there, UnsupportedHostError where the host cannot run sandboxes. A submission that is
-    there and cannot be read (a link, a bomb, too large) is a compile error.
+    Raises RequestError for a path that is not there, UnsupportedHostError where the host cannot run sandboxes. A submission that
+    is there and cannot be read (a link, a bomb, too large) is a compile error.
     """
     if mode not in ("first", "all"):
         raise RequestError(f"mode must be 'first' or 'all', not {mode!r}")
@@ -179,6 +179,8 @@ class _Grading:
     repeated: bool = True
     started: float = dataclasses.field(default_factory=time.monotonic)
     built: Built | None = None
+    judges: Mapping[str, Judge] = dataclasses.field(default_factory=dict)
+    mistakes: list[str] = dataclasses.field(default_factory=list)
 
     def say(
         self,
@@ -198,32 +200,71 @@ class _Grading:
         if not problem.tests.all_cases():
             return self.without_run(Verdict.JE, "the problem has no test cases")
         self.say("compiling")
-        built, judge = self._build()
+        built, judges = self._build()
         self.say("compiled")
-        if isinstance(built, BuildFailure):
-            return self._failed(built)
-        if isinstance(judge, BuildFailure):
-            return self._failed(judge)
-        self.built = built
-        stage = Stage(problem, built, judge, self.source, self.repeated)
+        for failure in (built, *judges.values()):
+            if isinstance(failure, BuildFailure):
+                return self._failed(failure)
+        self.built = built if isinstance(built, Built) else None
+        self.judges = {name: judge for name, judge in judges.items() if isinstance(judge, Judge)}
+        static = self._static()
+        stage = Stage(problem, self.built, self.judges["validator"], self.source, self.repeated)
         results = run_cases(
             stage,
             problem.tests,
-            timing.cores(self.jobs, pinned=built is None or _can_be_pinned(built)),
+            timing.cores(self.jobs, pinned=self.built is None or _can_be_pinned(self.built)),
             jobs=self.jobs or len(os.sched_getaffinity(0)),
             mode=self.mode,
             cancel=self.cancel,
             on_end=lambda result, done, total: self.say("case", done=done, total=total, case=result),
             finish=_with_score,
         )
-        return self._scored(results)
+        return self._scored(results, static)
 
-    def _build(self) -> tuple[Built | BuildFailure | None, Judge | BuildFailure]:
-        """The submission and the judge's program, side by side. None: answers were handed in, there is nothing to build."""
+    def _build(self) -> tuple[Built | BuildFailure | None, Mapping[str, Judge | BuildFailure]]:
+        """The submission and the judge's programs, side by side. None: answers were handed in, there is nothing to build."""
+        problem = self.problem
+        wanted = {"validator": problem.validator, "static": problem.static_validator, "grader": problem.grader}
         with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sandbox build") as pool:
-            judge = pool.submit(validators.prepare, self.problem.validator, self.problem.limits)
-            built = None if "submit-answer" in self.problem.kinds else self._build_submission()
-            return built, judge.result()
+            judges = {name: pool.submit(_prepare, program, problem) for name, program in wanted.items() if program is not None}
+            built = None if "submit-answer" in problem.kinds else self._build_submission()
+            return built, {name: judge.result() for name, judge in judges.items()}
+
+    def _static(self) -> Mapping[str, CaseResult]:
+        """What the static validator says, for each group that asks for it."""
+        out = {}
+        for group in _groups(self.problem.tests):
+            if group.static_validation is None or self.built is None:
+                continue
+            case = scoring.static_case(group)
+            out[group.name] = self._static_result(case, group.static_arguments)
+        return out
+
+    def _static_result(self, case: Case, arguments: tuple[str, ...]) -> CaseResult:
+        judge, built = self.judges.get("static"), self.built
+        if judge is None or built is None:
+            return CaseResult(case, Verdict.JE, "the problem asks for static validation and has no static validator")
+        try:
+            found = validators.static(
+                judge, self.source, built.language.id, built.entry_point, arguments=arguments, cancel=self.cancel
+            )
+        except SandboxError as error:
+            return CaseResult(case, Verdict.JE, f"the static validator could not be run: {error}")
+        return result_of(case, found)
+
+    def _grade(self, group: Group, members: Sequence[tuple[Verdict, float]]) -> tuple[Verdict, float]:
+        """What the legacy grader program makes of a group."""
+        judge = self.judges.get("grader")
+        if judge is None:
+            return Verdict.JE, 0.0
+        try:
+            arguments = group.grader_arguments or judge.program.arguments
+            verdict, score, mistake = validators.group_score(judge, members, arguments, cancel=self.cancel)
+        except SandboxError as error:
+            verdict, score, mistake = Verdict.JE, 0.0, f"the grader could not be run: {error}"
+        if mistake:
+            self.mistakes.append(f"group {group.name!r}: {mistake}")
+        return verdict, score
 
     def _build_submission(self) -> Built | BuildFailure:
         problem = self.problem
@@ -234,18 +275,18 @@ class _Grading:
         except SandboxError as error:
             return BuildFailure(f"the judge could not compile: {error}", blame="judge")
 
-    def _scored(self, results: Mapping[str, CaseResult]) -> Report:
+    def _scored(self, results: Mapping[str, CaseResult], static: Mapping[str, CaseResult]) -> Report:
         """The report from the results of the cases."""
         if self.cancel.is_set:
             return self.without_run(Verdict.SKIPPED, CANCELED)
-        root = scoring.judge_group(self.problem.tests, results)
+        root = scoring.judge_group(self.problem.tests, results, static=static, grade=self._grade)
         verdict, score = scoring.final(self.problem, root)
-        cases = [case for case in results.values() if case.verdict is not Verdict.SKIPPED]
-        deciding = next((case for case in cases if case.verdict is verdict), None)
-        if verdict in (Verdict.AC, Verdict.PAC):
-            deciding = None
+        cases = [*static.values(), *(case for case in results.values() if case.verdict is not Verdict.SKIPPED)]
+        accepted = verdict in (Verdict.AC, Verdict.PAC)
+        deciding = None if accepted else next((case for case in cases if case.verdict is verdict), None)
+        reason = "" if accepted else "; ".join(self.mistakes) or (deciding.reason if deciding else "")
         return dataclasses.replace(
-            self.without_run(verdict, deciding.reason if deciding else ""),
+            self.without_run(verdict, reason),
             score=score,
             tests=root,
             decided_by=deciding.case.name if deciding else "",
@@ -280,6 +321,19 @@ class _Grading:
             wall_s=time.monotonic() - self.started,
             warnings=self.problem.warnings,
         )
+
+
+def _prepare(program: JudgeProgram, problem: Problem) -> Judge | BuildFailure:
+    try:
+        return validators.prepare(program, problem.limits)
+    except SandboxError as error:
+        return BuildFailure(f"a program of the problem could not be built: {error}", blame="judge")
+
+
+def _groups(group: Group) -> Iterator[Group]:
+    yield group
+    for inner in group.groups:
+        yield from _groups(inner)
 
 
 def _with_score(place: Slot, result: CaseResult) -> CaseResult:

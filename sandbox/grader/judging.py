@@ -218,23 +218,30 @@ class _Judging:
 
     def _result(self, attempt: Attempt, judgement: Judgement, passes: int) -> CaseResult:
         times, run = self.timed or (None, attempt.run)
-        return CaseResult(
-            self.case,
-            judgement.verdict,
-            judgement.reason,
-            message=judgement.message,
-            team_message=judgement.team_message,
-            score=judgement.score,
-            multiplier=judgement.multiplier,
+        return dataclasses.replace(
+            result_of(self.case, judgement),
             timing=times,
             memory_bytes=self.memory_bytes,
             run=_cut(attempt.run if attempt.verdict is not None else run),
-            judge=_cut(judgement.run) if judgement.run else None,
             stdout=attempt.run.stdout[:SHOWN_BYTES],
             expected=_head(self.case.answer),
             transcript=tuple(self.said),
             passes=passes,
         )
+
+
+def result_of(case: Case, judgement: Judgement) -> CaseResult:
+    """A judgement as the result of a case."""
+    return CaseResult(
+        case,
+        judgement.verdict,
+        judgement.reason,
+        message=judgement.message,
+        team_message=judgement.team_message,
+        score=judgement.score,
+        multiplier=judgement.multiplier,
+        judge=_cut(judgement.run) if judgement.run else None,
+    )
 
 
 def _is_doubtful(attempts: list[Attempt], limit_s: float) -> bool:
@@ -276,18 +283,7 @@ def _handed_in(case: Case, stage: Stage, core: Core, cancel: Cancel) -> CaseResu
     judgement = validators.check(
         stage.judge, case, None, output, score_on_reject=stage.score_on_reject, cpus=core.cpus, cancel=cancel
     )
-    return CaseResult(
-        case,
-        judgement.verdict,
-        judgement.reason,
-        message=judgement.message,
-        team_message=judgement.team_message,
-        score=judgement.score,
-        multiplier=judgement.multiplier,
-        judge=_cut(judgement.run) if judgement.run else None,
-        stdout=output[:SHOWN_BYTES],
-        expected=_head(case.answer),
-    )
+    return dataclasses.replace(result_of(case, judgement), stdout=output[:SHOWN_BYTES], expected=_head(case.answer))
 
 
 def answer_for(case: Case, source: Source, *, alone: bool) -> bytes | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sandbox.api import Run, Sandbox
@@ -22,6 +22,7 @@ from sandbox.grader.feedback import (
     Judgement,
     how_it_ended,
     judge_error,
+    number,
     read_dmoj,
     read_ppf,
     read_testlib,
@@ -35,6 +36,7 @@ INPUT = "judge.in"
 ANSWER = "judge.ans"
 OUTPUT = "team.out"
 _KEEP = f"{FOLDER}/.keep"  # a directory is only made for a file in it
+_PLAIN = {Verdict.PAC: Verdict.AC, Verdict.SV: Verdict.RTE}  # words that graders know
 _CODE_BYTES = 64 << 20
 _WALL_FACTOR = 2.0
 _WALL_S = 10.0
@@ -180,6 +182,29 @@ def input_mistake(judge: Judge, case: Case, *, cancel: Cancel | None = None) -> 
         return ""
     said = (result.stderr or result.stdout)[:500].decode("utf-8", "replace").strip()
     return how_it_ended(result, "the input validator") + (f" ({said})" if said and not result.stderr else "")
+
+
+def group_score(
+    judge: Judge, members: Sequence[tuple[Verdict, float]], arguments: tuple[str, ...], *, cancel: Cancel | None = None
+) -> tuple[Verdict, float, str]:
+    """(verdict, score, what went wrong) that a legacy grader program makes of the members of a group.
+
+    Source: legacy problem package format, "Graders": lines "verdict score" come in, one such line goes out, exit code 0.
+    """
+    if judge.built is None:
+        return Verdict.JE, 0.0, "a grader has to be a program"
+    lines = "".join(f"{_PLAIN.get(verdict, verdict).value} {score:g}\n" for verdict, score in members)
+    with judge.built.sandbox() as box:
+        run = _start(judge, box, stdin=lines.encode(), files={_KEEP: b""}, arguments=arguments)
+        with run, (cancel or Cancel()).watching(run):
+            result = run.wait()
+    if not result.ok:
+        return Verdict.JE, 0.0, how_it_ended(result, "the grader")
+    words = result.text().split()
+    score = number(words[1].encode()) if len(words) == 2 else None
+    if score is None or words[0] not in Verdict.__members__:
+        return Verdict.JE, 0.0, f"the grader has to answer with a verdict and a score, not {result.text()[:100]!r}"
+    return Verdict(words[0]), score, ""
 
 
 def _built_in(name: str, case: Case, data: bytes | None, output: bytes, arguments: tuple[str, ...]) -> Judgement:
