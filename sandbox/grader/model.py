@@ -116,7 +116,8 @@ class Group:
         score_aggregation: how scores of members make that of the group; "custom" only for the legacy grader program.
         accept_score, reject_score: of a case by verdict, unless its validator gives a score. For 2025-09 the first is the
             maximum of a case; infinite: its validator has to give the score.
-        bounded_cases: no case may have more than `accept_score` (2025-09, DMOJ); said of the root, rejected submissions keep scores.
+        bounded_cases: no case may have more than `accept_score` (2025-09, DMOJ); where the root says it, rejected submissions
+            keep their scores.
         max_score, min_score: bounds; None where there is none. A pass-fail group without max_score has no score.
         on_reject: "break" stops the group at its first failure, "continue" runs all.
         verdict_of: legacy `first_error`, `worst_error`, or 2025-09 "require all": how verdicts of members make the group's.
