@@ -23,7 +23,7 @@ from sandbox.grader.cancel import Cancel
 from sandbox.grader.cases import run_cases
 from sandbox.grader.feedback import text
 from sandbox.grader.judging import Stage, result_of
-from sandbox.grader.model import Case, CaseResult, Expectation, Group, JudgeProgram, Problem, Report, Source, Verdict
+from sandbox.grader.model import Case, CaseResult, Expectation, Group, GroupResult, JudgeProgram, Problem, Report, Source, Verdict
 from sandbox.grader.schedule import Mode, Slot
 from sandbox.grader.validators import Judge
 from sandbox.model.errors import RequestError, SandboxError, UnsupportedHostError
@@ -284,7 +284,7 @@ class _Grading:
         cases = [*static.values(), *(case for case in results.values() if case.verdict is not Verdict.SKIPPED)]
         accepted = verdict in (Verdict.AC, Verdict.PAC)
         deciding = None if accepted else next((case for case in cases if case.verdict is verdict), None)
-        reason = "" if accepted else "; ".join(self.mistakes) or (deciding.reason if deciding else "")
+        reason = "" if accepted else "; ".join(self.mistakes) or (deciding.reason if deciding else _explained(root))
         return dataclasses.replace(
             self.without_run(verdict, reason),
             score=score,
@@ -334,6 +334,11 @@ def _groups(group: Group) -> Iterator[Group]:
     yield group
     for inner in group.groups:
         yield from _groups(inner)
+
+
+def _explained(group: GroupResult) -> str:
+    """The reason of a group whose verdict no case explains."""
+    return group.reason or next(filter(None, map(_explained, group.groups)), "")
 
 
 def _with_score(place: Slot, result: CaseResult) -> CaseResult:
