@@ -147,6 +147,7 @@ def start(
     collect: Sequence[str] = (),
     cpu_s: float | None = None,
     wall_s: float | None = None,
+    idle_s: float | None = None,
     output_bytes: int | None = None,
     on_stdout: Callable[[bytes], object] | None = None,
     on_stderr: Callable[[bytes], object] | None = None,
@@ -162,6 +163,7 @@ def start(
         collect: names of files to take out of the working directory.
         cpu_s: CPU seconds after which it is ended; `limits.time_s` by default.
         wall_s: seconds after which it is ended; twice the CPU time and a second by default.
+        idle_s: seconds without any CPU progress after which it is ended; not watched by default.
         output_bytes: `limits.output_bytes` by default.
         on_stdout: called with each piece of output.
         on_stderr: likewise.
@@ -171,12 +173,19 @@ def start(
     cpu = built.limits.time_s if cpu_s is None else cpu_s
     wall = 2 * cpu + MIN_WALL_S if wall_s is None else wall_s
     output = built.limits.output_bytes if output_bytes is None else output_bytes
+    given: dict[str, str | int] = {
+        "cpu_ns": max(1, round(cpu * 1e9)),
+        "wall_ns": max(1, round(wall * 1e9)),
+        "output_bytes": max(1, output),
+    }
+    if idle_s is not None:
+        given["idle_ns"] = max(1, round(idle_s * 1e9))
     return box.start(
         (*built.argv, *arguments),
         stdin=stdin,
         files=files,
         collect=collect,
-        limits={"cpu_ns": max(1, round(cpu * 1e9)), "wall_ns": max(1, round(wall * 1e9)), "output_bytes": max(1, output)},
+        limits=given,
         on_stdout=on_stdout,
         on_stderr=on_stderr,
     )

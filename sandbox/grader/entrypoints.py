@@ -112,7 +112,7 @@ def _is_started(words: Sequence[str], index: int) -> bool:
 
 
 def _dotted(words: Iterable[str]) -> str:
-    out = []
+    out: list[str] = []
     for word in words:
         if word == ";":
             return "".join(out)
