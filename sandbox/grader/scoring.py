@@ -262,7 +262,8 @@ def _walk(group: Group, progress: _Progress, *, may_run: bool) -> None:
     if group.static_validation is not None:
         validated = progress.static.get(group.name)
         verdicts.append(validated.verdict if validated else None)
-    for member in (*group.cases, *group.groups):
+    members: list[Case | Group] = [*group.cases, *group.groups]
+    for member in members:
         # Whatever the members before it will be: the first rejected one is not behind this one.
         if group.on_reject == "break" and any(verdict is not None and verdict not in ACCEPTED for verdict in verdicts):
             if isinstance(member, Group):
