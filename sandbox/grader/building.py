@@ -26,6 +26,7 @@ MIN_WALL_S = 1.0
 _MAX_MEMORY = 64 << 30
 _MAX_STACK = 1 << 30
 _SCRATCH = 512 << 20
+_COLLECT = 64 << 20  # the feedback of a validator is read into this process
 _MAX_CASE_FILES = 64 << 20
 
 
@@ -88,6 +89,7 @@ class Built:
             "stack": min(memory, _MAX_STACK),
             "scratch": _SCRATCH,
             "scratch_inodes": 10_000,
+            "collect": _COLLECT,
             "output": max(self.limits.output_bytes, self.limits.validation_output_bytes),
         }
         with boxes.share(profile, limits, cpus=cpus, holds=holds) as box:

@@ -88,7 +88,7 @@ KILLER = """
         (SEGFAULT, Verdict.RTE, "SIGSEGV"),
         (FORBIDDEN, Verdict.SV, "mount"),
         (SILENT, Verdict.WA, ""),
-        (FULL_DISK, Verdict.RTE, "disk"),
+        (FULL_DISK, Verdict.MLE, "memory"),  # private places are memory, and counted as such
         (DAEMON, Verdict.AC, ""),
         (KILLER, Verdict.WA, ""),
     ],
@@ -104,8 +104,16 @@ def test_the_verdict_names_the_cause(tmp_path, program, verdict, said):
     assert time.monotonic() - started < seconds(60)
 
 
+def test_a_full_disk_is_said_where_there_is_memory_left(tmp_path):
+    report = grade(make(tmp_path, limits={"memory_bytes": 1 << 30}), c(FULL_DISK))
+
+    assert report.verdict is Verdict.RTE
+    assert "disk" in report.reason
+
+
 SEARCH = """
     import os
+    mark = "4b" + "1d"
     found = set()
     for top in ("/", "/work", "/program", "/proc/self/fd", "/proc/self/cwd", "/tmp", "/dev/shm"):
         for where, folders, files in os.walk(top):
@@ -113,7 +121,7 @@ SEARCH = """
             for name in files:
                 path = os.path.join(where, name)
                 try:
-                    if "4b1d" in name or "4b1d" in open(path, errors="replace").read(100_000):
+                    if mark in name or mark in open(path, errors="replace").read(100_000):
                         found.add(path)
                 except OSError:
                     pass

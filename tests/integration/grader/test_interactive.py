@@ -66,7 +66,7 @@ def problem(tmp_path):
         ("while True: pass", "TLE"),
         ("print('? 50', flush=True); input()\nwhile True: pass", "TLE"),
         ("input()", "TLE"),  # both wait
-        ("print('? 50'); input()", "TLE"),  # forgot to flush
+        ("import sys; print('? 50'); sys.stdin.readline()", "TLE"),  # forgot to flush
         ("x = []\nwhile True: x.append(bytes(1 << 20))", "MLE"),
     ],
     ids=(
@@ -95,19 +95,22 @@ def test_after_it_was_accepted_a_submission_still_has_to_end(problem):
     assert grade(problem, python(SEARCH + "    1 / 0\n")).verdict.value == "RTE"
 
 
+READS = "input(); input(); input()"
+ASKS = "print('? 50', flush=True); input(); input()"
+
+
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "said", "program"),
     [
-        ("1 / 0", "ZeroDivisionError"),
-        ("import sys; sys.stdin.readline(); sys.exit(0)", "exit code 0"),
-        ("import sys; sys.stdin.readline(); import os; os.kill(os.getpid(), 6)", "SIGABRT"),
-        ("while True: pass", "CPU time"),
-        ("import sys\nwhile True: sys.stdout.write('x' * 65536)", "output"),
+        ("1 / 0", "ZeroDivisionError", READS),
+        ("1 / 0", "ZeroDivisionError", ASKS),
+        ("import sys; sys.stdin.readline(); sys.exit(0)", "exit code 0", ASKS),
+        ("import sys; sys.stdin.readline(); import os; os.kill(os.getpid(), 6)", "SIGABRT", ASKS),
+        ("while True: pass", "CPU time", READS),
+        ("while True: pass", "CPU time", ASKS),
+        ("import sys\nwhile True: sys.stdout.write('x' * 65536)", "output", READS),
     ],
-    ids="crashes exit-0 aborts loops floods".split(),
-)
-@pytest.mark.parametrize(
-    "program", ["input(); input(); input()", "print('? 50', flush=True); input(); input()"], ids=["reads", "asks"]
+    ids="crashes crashes-late exit-0 aborts loops loops-late floods".split(),
 )
 def test_an_interactor_that_fails_is_a_judge_error(tmp_path, text, said, program):
     limits = {"time_s": 2.0, "validation_s": 2.0, "validation_output_bytes": 1 << 20}

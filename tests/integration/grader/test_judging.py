@@ -89,7 +89,7 @@ BAD_VALIDATORS = {
     "link": ("import os, sys; os.symlink('/etc/passwd', sys.argv[3] + 'judgemessage.txt'); sys.exit(42)", "judgemessage.txt"),
     "pipe": ("import os, sys; os.mkfifo(sys.argv[3] + 'judgemessage.txt'); sys.exit(43)", "judgemessage.txt"),
     "huge-message": (
-        "import sys\nf = open(sys.argv[3] + 'judgemessage.txt', 'w')\nfor _ in range(40): f.write('x' * (1 << 20))\nsys.exit(43)",
+        "import sys\nf = open(sys.argv[3] + 'judgemessage.txt', 'w')\nfor _ in range(100): f.write('x' * (1 << 20))\nsys.exit(43)",
         "judgemessage.txt",
     ),
     "syntax": ("def", "does not compile"),
@@ -99,7 +99,7 @@ BAD_VALIDATORS = {
 @pytest.mark.parametrize("name", BAD_VALIDATORS)
 def test_a_validator_that_fails_is_a_judge_error_with_its_reason(tmp_path, name):
     text, said = BAD_VALIDATORS[name]
-    limits = {**SLOW_START, "validation_s": 2.0, "validation_memory_bytes": 128 << 20}
+    limits = {**SLOW_START, "validation_s": 2.0, "validation_memory_bytes": 256 << 20}
     started = time.monotonic()
 
     found, report = verdict(make(tmp_path, validator=judge(text), limits=limits), RIGHT)
