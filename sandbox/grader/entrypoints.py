@@ -54,7 +54,7 @@ def detect(source: Source, languages: Mapping[str, Language] | None = None) -> L
     likely = [language for count, language in fitting if count == most]
     families = {language.extensions for language in likely}
     if len(families) > 1 and not all(set(likely[0].extensions) & set(other.extensions) for other in likely):
-        names = ", ".join(language.name for language in likely)
+        names = ", ".join(sorted({language.name for language in likely}))
         raise RequestError(f"{source.origin}: has files of several languages ({names})", hint="give the language")
     return max(likely, key=lambda language: (*_likelihood(source, language), language.priority))
 
@@ -88,7 +88,7 @@ def java_classes(text: str) -> tuple[str, list[str]]:
         following = words[index + 1 : index + 3]
         if word == "package" and not stack and not package:
             package = _dotted(words[index + 1 : index + 80])
-        elif word in _TYPES and following and re.fullmatch(r"[A-Za-z_$][\w$]*", following[0]):
+        elif word in _TYPES and following and following[0].replace("$", "_").isidentifier():
             before = words[index - 1] if index else ""
             is_record = word != "record" or following[1:2] == ["("] or following[1:2] == ["<"]
             if before != "." and is_record:

@@ -11,6 +11,7 @@ store's owner can get into it. Safe for any number of processes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -33,13 +34,14 @@ _MANIFEST_BYTES = 16 << 20
 _DRAFT = ".draft-"
 _TRASH = ".trash-"
 _DRAFT_AGE_S = 3600
+_PATIENCE = 100  # turns in which others may make and remove the same entry
 
 
 class Held:
     """A shared lock on an entry, until the last reference to this object is gone."""
 
     def __init__(self, fd: int) -> None:
-        self._close = weakref.finalize(self, os.close, fd)
+        self.release = weakref.finalize(self, os.close, fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,52 +83,60 @@ class Store:
             fd = _lock(root, key)
             if fd is None:
                 return None
-            entry = self._verified(key, fd)
-            if entry is None:
-                self._discard(root, key)
-                return None
+            held = Held(fd)
             with contextlib.suppress(OSError):
                 os.utime(fd)
-            return entry
+            try:
+                return self._verified(key, held)
+            except (OSError, ValueError, TypeError, KeyError):
+                held.release()
+                self._discard(root, key)
+                return None
 
     def put(self, key: str, files: Mapping[str, tuple[bytes, int]]) -> Entry:
         """Keep files (relative name → content and mode) as `key`; what is there stays. Raises ResourceError, RequestError."""
         with self._opened() as root:
-            for _ in range(3):  # another process may have made it, or removed it, in between
-                draft = f"{_DRAFT}{os.urandom(8).hex()}"
-                try:
-                    _write(self.root / draft, files)
-                    os.rename(draft, key, src_dir_fd=root, dst_dir_fd=root)
-                except RequestError:
-                    shutil.rmtree(self.root / draft, ignore_errors=True)
-                    raise
-                except OSError as error:
-                    shutil.rmtree(self.root / draft, ignore_errors=True)
-                    if not os.path.isdir(self.root / key):
-                        raise _failed(self.root, error) from error
-                found = self.get(key)
-                if found is not None:
-                    self._evict(root)
-                    return found
-        raise ResourceError(f"{self.root}: an entry was removed while it was written", hint="is another process cleaning up?")
+            draft = f"{_DRAFT}{os.urandom(8).hex()}"
+            try:
+                _write(self.root / draft, files)
+                found = self._settle(root, draft, key)
+            except (OSError, RequestError) as error:
+                shutil.rmtree(self.root / draft, ignore_errors=True)
+                raise _failed(self.root, error) if isinstance(error, OSError) else error from error
+            self._evict(root)
+            return found
 
-    def _verified(self, key: str, fd: int) -> Entry | None:
-        """The locked entry, if each file is what the manifest says and there are no others."""
+    def _settle(self, root: int, draft: str, key: str) -> Entry:
+        """Give a draft its name; when there is an entry that is whole, take that. It is held before anybody else can see it."""
+        fd = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
         held = Held(fd)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        for _ in range(_PATIENCE):
+            try:
+                os.rename(draft, key, src_dir_fd=root, dst_dir_fd=root)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+            else:
+                return self._verified(key, held)
+            found = self.get(key)
+            if found is not None:
+                shutil.rmtree(self.root / draft, ignore_errors=True)
+                return found
+        raise OSError(errno.EBUSY, "an entry that is spoiled is in use, and cannot be made anew")
+
+    def _verified(self, key: str, held: Held) -> Entry:
+        """The held entry. Raises OSError, ValueError… when not each file is what the manifest says, or there are others."""
         place = self.root / key
-        try:
-            manifest = _manifest(place / _MANIFEST)
-            size = 0
-            for name, (digest, mode) in manifest.items():
-                data = _regular(place / "files" / name, mode)
-                if hashlib.sha256(data).hexdigest() != digest:
-                    return None
-                size += len(data)
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
-        present = sum(len(names) for _, _, names in os.walk(place / "files"))
-        if present != len(manifest):
-            return None
+        manifest = _manifest(place / _MANIFEST)
+        size = 0
+        for name, (digest, mode) in manifest.items():
+            data = _regular(place / "files" / name, mode)
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise ValueError("not what was written")
+            size += len(data)
+        if sum(len(names) for _, _, names in os.walk(place / "files")) != len(manifest):
+            raise ValueError("there is more than was written")
         return Entry(place / "files", {name: digest for name, (digest, _) in manifest.items()}, size, held)
 
     def _evict(self, root: int) -> None:

@@ -13,7 +13,7 @@ from sandbox.grader.model import Limits, Verdict
 from sandbox.model.result import Evidence, Outcome, RunResult, Signaled
 
 _STDERR_BYTES = 64 << 10
-# How much of its memory a program must have used, at least once, for what its runtime says to be believed: a runtime with a heap of
+# How much of its memory a program must have used for what its runtime says to be believed: a runtime with a heap of
 # its own gives up before the whole limit is used; without one only the limit itself can have refused it.
 _NEAR_LIMIT = 0.9
 _NEAR_HEAP = 0.5
