@@ -7,45 +7,58 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from sandbox.grader.cancel import Cancel
 from sandbox.grader.judging import Stage, judge_case
 from sandbox.grader.model import Case, CaseResult, Group, Verdict
-from sandbox.grader.schedule import Fate, Mode, Slot, fates, slots
+from sandbox.grader.schedule import PASSED, Fate, Mode, Slot, fates, slots
 from sandbox.grader.timing import Core, Cores
 
 Ended = Callable[[CaseResult, int, int], object]
 Future = concurrent.futures.Future[CaseResult]
 
 
-@dataclass(slots=True)
 class _Flight:
-    """What is known and what is under way. `finish` makes the result of a case fit for its group."""
+    """What is known and what is under way.
 
-    places: tuple[Slot, ...]
-    mode: Mode
-    finish: Callable[[Slot, CaseResult], CaseResult]
-    results: dict[str, CaseResult] = field(default_factory=dict)
-    under_way: dict[Future, tuple[int, Cancel]] = field(default_factory=dict)
+    Attributes:
+        places: every case, in order.
+        finish: makes the result of a case fit for its group.
+        results: of the cases that have ended.
+        under_way: (number of the case, how to end it) of those that run.
+    """
+
+    def __init__(self, places: tuple[Slot, ...], mode: Mode, finish: Callable[[Slot, CaseResult], CaseResult]) -> None:
+        self.places = places
+        self.finish = finish
+        self.results: dict[str, CaseResult] = {}
+        self.under_way: dict[Future, tuple[int, Cancel]] = {}
+        self._mode: Mode = mode
+        self._waits = any(group.require_pass for place in places for group in place.groups)
+        self._left = dict.fromkeys(range(len(places)))  # an ordered set of what has not begun
+        self._fates: tuple[tuple[Fate, str], ...] | None = None
 
     def fates(self) -> tuple[tuple[Fate, str], ...]:
         """What is to become of every case, by what is known now."""
-        return fates(self.places, {name: result.verdict for name, result in self.results.items()}, self.mode)
+        if self._fates is None:
+            self._fates = fates(self.places, {name: result.verdict for name, result in self.results.items()}, self._mode)
+        return self._fates
 
     def next(self) -> int | None:
-        """The first case in order that has to be run and is not."""
-        begun = {number for number, _ in self.under_way.values()}
-        for number, (place, (fate, _)) in enumerate(zip(self.places, self.fates(), strict=True)):
-            if fate is Fate.RUN and number not in begun and place.case.name not in self.results:
-                return number
-        return None
+        """The first case in order that has to be run and has not begun; it has now."""
+        found = self.fates()
+        number = next((number for number in self._left if found[number][0] is Fate.RUN), None)
+        if number is not None:
+            del self._left[number]
+        return number
 
     def take(self, future: Future) -> CaseResult:
         """A case has ended."""
         number, _ = self.under_way.pop(future)
         place = self.places[number]
         result = self.results[place.case.name] = self.finish(place, future.result())
+        if self._waits or result.verdict not in PASSED:
+            self._fates = None  # where no group waits for another, one that passed changes nothing
         return result
 
     def end_the_superfluous(self) -> None:

@@ -23,6 +23,7 @@ from sandbox.grader.cancel import Cancel
 from sandbox.grader.cases import run_cases
 from sandbox.grader.feedback import text
 from sandbox.grader.judging import Stage, result_of
+from sandbox.grader.keep import Keep
 from sandbox.grader.model import Case, CaseResult, Expectation, Group, GroupResult, JudgeProgram, Problem, Report, Source, Verdict
 from sandbox.grader.schedule import Mode, Slot
 from sandbox.grader.validators import Judge
@@ -208,18 +209,22 @@ class _Grading:
         self.built = built if isinstance(built, Built) else None
         self.judges = {name: judge for name, judge in judges.items() if isinstance(judge, Judge)}
         static = self._static()
-        stage = Stage(problem, self.built, self.judges["validator"], self.source, self.repeated)
-        results = run_cases(
-            stage,
-            problem.tests,
-            timing.cores(self.jobs, pinned=self.built is None or _can_be_pinned(self.built)),
-            jobs=self.jobs or len(os.sched_getaffinity(0)),
-            mode=self.mode,
-            cancel=self.cancel,
-            on_end=lambda result, done, total: self.say("case", done=done, total=total, case=result),
-            finish=_with_score,
-        )
-        return self._scored(results, static)
+        return self._scored(self._cases(), static)
+
+    def _cases(self) -> Mapping[str, CaseResult]:
+        """Run the cases."""
+        with Keep() as keep:
+            cores = timing.cores(self.jobs, pinned=self.built is None or _can_be_pinned(self.built, keep))
+            return run_cases(
+                Stage(self.problem, self.built, self.judges["validator"], self.source, keep, self.repeated),
+                self.problem.tests,
+                cores,
+                jobs=self.jobs or len(os.sched_getaffinity(0)),
+                mode=self.mode,
+                cancel=self.cancel,
+                on_end=lambda result, done, total: self.say("case", done=done, total=total, case=result),
+                finish=_with_score,
+            )
 
     def _build(self) -> tuple[Built | BuildFailure | None, Mapping[str, Judge | BuildFailure]]:
         """The submission and the judge's programs, side by side. None: answers were handed in, there is nothing to build."""
@@ -346,12 +351,12 @@ def _with_score(place: Slot, result: CaseResult) -> CaseResult:
     return scoring.case_score(place.groups[-1], result)
 
 
-def _can_be_pinned(built: Built) -> bool:
+def _can_be_pinned(built: Built, keep: Keep) -> bool:
     """Whether this host lets runs be bound to a core: it may have no cpuset controller for us."""
     cpu = min(os.sched_getaffinity(0))
     try:
-        with built.sandbox(cpus=(cpu,)):
-            return True
+        keep.sandbox(built, cpus=(cpu,))
+        return True
     except UnsupportedHostError:
         return False
 

@@ -19,6 +19,7 @@ from sandbox.grader.building import Built
 from sandbox.grader.cancel import Cancel
 from sandbox.grader.feedback import Judgement, judge_error
 from sandbox.grader.interactive import Conversation, Interaction, Transcript
+from sandbox.grader.keep import Keep
 from sandbox.grader.model import Case, CaseResult, Problem, Source, Timing, Verdict
 from sandbox.grader.timing import Clocks, Core
 from sandbox.grader.validators import Judge
@@ -38,6 +39,7 @@ class Stage:
     submission: Built | None
     judge: Judge
     source: Source
+    keep: Keep
     repeated: bool = True  # near the limit
 
     @property
@@ -124,6 +126,7 @@ class _Judging:
             feedback=now.feedback,
             multi_pass=multi_pass,
             score_on_reject=self.stage.score_on_reject,
+            keep=self.stage.keep,
             cpus=self.core.cpus,
             cancel=self.cancel,
         )
@@ -157,8 +160,12 @@ class _Judging:
 
     @contextmanager
     def _sandbox(self) -> Iterator[Sandbox]:
+        """For the submission; where it may not write, the files of the case are a mount, so the sandbox is this case's alone."""
         writable = self.stage.problem.allow_file_writing
-        with self.built.sandbox(writable=writable, files=None if writable else self.case.files, cpus=self.core.cpus) as box:
+        if writable or not self.case.files:
+            yield self.stage.keep.sandbox(self.built, writable=writable, cpus=self.core.cpus)
+            return
+        with self.built.sandbox(writable=False, files=self.case.files, cpus=self.core.cpus) as box:
             yield box
 
     @contextmanager
@@ -193,7 +200,8 @@ class _Judging:
         clocks = timing.clocks(self.stage.problem.limits, interactive=True)
         transcript = Transcript()
         conversation = Conversation(lambda run: self._read(run).verdict is not Verdict.AC, transcript, self.cancel)
-        with self._sandbox() as box, judge.built.sandbox(cpus=self.core.cpus) as judge_box:
+        judge_box = self.stage.keep.sandbox(judge.built, cpus=self.core.cpus)
+        with self._sandbox() as box:
             ended = conversation.hold(
                 lambda *, stdin, on_stdout: self._start(box, clocks, stdin=stdin, on_stdout=on_stdout),
                 lambda *, stdin, on_stdout: validators.start_interactor(
@@ -281,7 +289,7 @@ def _handed_in(case: Case, stage: Stage, core: Core, cancel: Cancel) -> CaseResu
         wanted = f"{case.name.rpartition('/')[2]}.out"
         return CaseResult(case, Verdict.WA, f"there is no answer for this case; it is looked for as {wanted}")
     judgement = validators.check(
-        stage.judge, case, None, output, score_on_reject=stage.score_on_reject, cpus=core.cpus, cancel=cancel
+        stage.judge, case, None, output, score_on_reject=stage.score_on_reject, keep=stage.keep, cpus=core.cpus, cancel=cancel
     )
     return dataclasses.replace(result_of(case, judgement), stdout=output[:SHOWN_BYTES], expected=_head(case.answer))
 

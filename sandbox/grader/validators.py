@@ -27,6 +27,7 @@ from sandbox.grader.feedback import (
     read_ppf,
     read_testlib,
 )
+from sandbox.grader.keep import Keep
 from sandbox.grader.model import Case, JudgeProgram, Limits, Source, Verdict
 from sandbox.model.errors import RequestError
 from sandbox.model.result import Exited, Outcome, RunResult
@@ -87,6 +88,7 @@ def check(
     feedback: Mapping[str, bytes] | None = None,
     multi_pass: bool = False,
     score_on_reject: bool = False,
+    keep: Keep,
     cpus: tuple[int, ...] = (),
     cancel: Cancel | None = None,
 ) -> Judgement:
@@ -100,6 +102,7 @@ def check(
         feedback: files that earlier passes left.
         multi_pass: see `feedback.read_ppf`.
         score_on_reject: likewise.
+        keep: the sandboxes of this grading.
         cpus: cores to run on.
         cancel: ends it.
     """
@@ -110,10 +113,10 @@ def check(
     stdin = output
     if judge.program.protocol != "ppf":
         files[OUTPUT], stdin = output, b""
-    with judge.built.sandbox(cpus=cpus) as box:
-        run = _start(judge, box, stdin=stdin, files=files, arguments=(*_paths(judge, box), *arguments))
-        with run, (cancel or Cancel()).watching(run):
-            return read(judge, run.wait(), multi_pass=multi_pass, score_on_reject=score_on_reject)
+    box = keep.sandbox(judge.built, cpus=cpus)
+    run = _start(judge, box, stdin=stdin, files=files, arguments=(*_paths(judge, box), *arguments))
+    with run, (cancel or Cancel()).watching(run):
+        return read(judge, run.wait(), multi_pass=multi_pass, score_on_reject=score_on_reject)
 
 
 def read(judge: Judge, run: RunResult, *, multi_pass: bool = False, score_on_reject: bool = False) -> Judgement:
