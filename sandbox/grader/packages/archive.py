@@ -60,9 +60,10 @@ class _Bounded:
         self._name = name
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _MAX_DIRECTORY_BYTES:
+        data = self._file.read(min(size, _MAX_DIRECTORY_BYTES + 1) if size >= 0 else _MAX_DIRECTORY_BYTES + 1)
+        if len(data) > _MAX_DIRECTORY_BYTES:
             raise ProblemError("its list of entries is too long", file=self._name, hint=f"{MAX_ENTRIES} are allowed")
-        return self._file.read(size)
+        return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return self._file.seek(offset, whence)

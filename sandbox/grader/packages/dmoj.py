@@ -18,7 +18,7 @@ from sandbox.grader.model import Case, Group, JudgeProgram, Limits, Problem, Sou
 from sandbox.grader.packages.archive import Unpacked, unpack
 from sandbox.grader.packages.files import Folder
 from sandbox.grader.packages.plain import in_order
-from sandbox.grader.packages.settings import Settings
+from sandbox.grader.packages.settings import Settings, shortened
 from sandbox.grader.packages.testdata import MAX_CASES
 from sandbox.grader.packages.yamls import mapping
 from sandbox.model.errors import ProblemError
@@ -37,6 +37,7 @@ _REFUSED = {
     "file_io": "input and output by files",
 }
 _IGNORED = ("unbuffered", "pretest_test_cases", "wall_time_factor", "output_prefix_length", "hints", "meta", "symlinks", "points")
+_CASE_KEYS = ("points", "batched", "dependencies", "output_prefix_length", "output_limit_length")
 _PROTOCOLS = {"default": "dmoj", "testlib": "testlib"}
 _NO_INPUT = Path(os.devnull)
 _DEFAULT_OUTPUT = 25_165_824
@@ -88,18 +89,20 @@ def _problem(data: _Data, settings: Settings) -> Problem:
     warnings = ["the format has no limits: 1 s of CPU time is allowed"]
     interactor = settings.below("interactive") if "interactive" in settings else None
     validator = _checker(data, settings) if interactor is None else _bridged(data, interactor)
-    tests = _tests(data, settings, needs_answers=validator.source is None)
+    found = _Found()
+    tests = _tests(data, settings, found, needs_answers=validator.source is None)
     kinds = {"scoring"} | ({"interactive"} if interactor else set())
-    warnings += settings.unknown(_IGNORED)
+    limits = Limits(output_bytes=settings.whole("output_limit_length", _DEFAULT_OUTPUT, low=1))
+    warnings += [*settings.unknown(_IGNORED), *found.warnings]
     return Problem(
         name=data.folder.root.name,
         format="dmoj",
         kinds=frozenset(kinds),
-        limits=Limits(output_bytes=settings.whole("output_limit_length", _DEFAULT_OUTPUT, low=1)),
+        limits=limits,
         tests=tests,
         validator=validator,
         root=data.folder.root,
-        warnings=tuple(warnings),
+        warnings=shortened(warnings),
         owner=data.owner,
     )
 
@@ -147,7 +150,7 @@ def _language(given: str) -> str:
     return {"c": "c", "c11": "c", "py3": "python3", "java": "java", "java8": "java"}.get(name, "")
 
 
-def _tests(data: _Data, settings: Settings, *, needs_answers: bool) -> Group:
+def _tests(data: _Data, settings: Settings, found: _Found, *, needs_answers: bool) -> Group:
     value = settings.raw("test_cases")
     if isinstance(value, dict):
         below = settings.below("test_cases")
@@ -161,7 +164,6 @@ def _tests(data: _Data, settings: Settings, *, needs_answers: bool) -> Group:
     groups: list[Group] = []
     essential: list[str] = []
     batches: list[str] = []
-    names = _Names()
     for entry in entries:
         if not isinstance(entry, dict):
             raise settings.error("test_cases", f"holds {str(entry)[:50]!r}; each of them has to be a mapping")
@@ -171,7 +173,7 @@ def _tests(data: _Data, settings: Settings, *, needs_answers: bool) -> Group:
         name = f"batch{len(batches) + 1}" if is_batch else f"case{len(groups) + 1}"
         needs = [*essential, *(_dependencies(at, batches) if is_batch else ())]
         points = at.number("points", settings.number("points", 1.0, low=0), low=0)
-        groups.append(_group(data, at, name, points, needs, names, needs_answers=needs_answers))
+        groups.append(_group(data, at, name, points, needs, found, needs_answers=needs_answers))
         if points == 0:
             essential.append(name)
         if is_batch:
@@ -186,13 +188,15 @@ def _tests(data: _Data, settings: Settings, *, needs_answers: bool) -> Group:
     )
 
 
-class _Names:
-    """Names of cases: that of their input, and a number where it is there again."""
+class _Found:
+    """What is collected while cases are read: names that are taken, and warnings."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()
+        self.warnings: list[str] = []
 
-    def new(self, wanted: str) -> str:
+    def name(self, wanted: str) -> str:
+        """The name of a case: the one that is wanted, with a number where it is taken."""
         if len(self._used) >= MAX_CASES:
             raise ProblemError(f"holds more than {MAX_CASES} test cases", file=YAML)
         name, number = wanted, 2
@@ -212,7 +216,7 @@ def _dependencies(settings: Settings, batches: list[str]) -> list[str]:
 
 
 def _group(
-    data: _Data, settings: Settings, name: str, points: float, needs: list[str], names: _Names, *, needs_answers: bool
+    data: _Data, settings: Settings, name: str, points: float, needs: list[str], found: _Found, *, needs_answers: bool
 ) -> Group:
     """A batch, or a case by itself."""
     entries: list[Any] = [settings.values]
@@ -230,7 +234,7 @@ def _group(
         _refuse(at)
         if at.raw("checker") is not None:
             raise at.error("checker", "is of one case; only one checker for the whole problem can be used here")
-        cases.append(_case(data, at, name, names, needs_answers=needs_answers))
+        cases.append(_case(data, at, name, found, needs_answers=needs_answers))
     return Group(
         name,
         tuple(cases),
@@ -242,13 +246,14 @@ def _group(
     )
 
 
-def _case(data: _Data, settings: Settings, group: str, names: _Names, *, needs_answers: bool) -> Case:
+def _case(data: _Data, settings: Settings, group: str, found: _Found, *, needs_answers: bool) -> Case:
     given, answer = settings.text("in"), settings.text("out")
     if needs_answers and not answer:
         raise settings.error("out", "is missing: the answer file")
     stem = given.rpartition("/")[2].removesuffix(".in") or "no input"
+    found.warnings += settings.unknown(_CASE_KEYS)
     return Case(
-        names.new(f"{group}/{stem}"),
+        found.name(f"{group}/{stem}"),
         data.file(given) if given else _NO_INPUT,
         data.file(answer) if answer else None,
     )

@@ -14,7 +14,7 @@ from typing import Literal, cast
 from sandbox.grader.model import Group, JudgeProgram, Limits, Problem
 from sandbox.grader.packages import legacy, modern, programs, submissions
 from sandbox.grader.packages.files import Folder
-from sandbox.grader.packages.settings import Settings, number
+from sandbox.grader.packages.settings import Settings, number, shortened
 from sandbox.grader.packages.testdata import Node, Reading, drop_empty, scan
 from sandbox.grader.packages.yamls import mapping
 from sandbox.model.errors import ProblemError
@@ -83,16 +83,11 @@ def read(root: Path) -> Problem:
         submissions=submissions.read(reading, legacy=reading.version == "legacy" or (reading.scoring and not is_modern)),
         allow_file_writing=settings.flag("allow_file_writing", reading.version != "2025-09"),
         languages=_languages(settings),
-        warnings=(),
         dialect="domjudge" if domjudge.is_here and reading.version == "legacy" else "",
         objective=_objective(settings),
     )
     said = [*settings.unknown(_FOR_PEOPLE), *reading.warnings]
-    return _with_warnings(problem, said)
-
-
-def _with_warnings(problem: Problem, warnings: list[str]) -> Problem:
-    return dataclasses.replace(problem, warnings=tuple(dict.fromkeys(warnings)))
+    return dataclasses.replace(problem, warnings=shortened(said))
 
 
 def _version(settings: Settings) -> str:

@@ -12,6 +12,7 @@ from sandbox.model.errors import ProblemError
 
 # Source: problem package format 2025-09, "General requirements" (floating-point numbers)
 _NUMBER = re.compile(r"[+-]?(\d*\.\d+|\d+\.|\d+)([eE][+-]?\d+)?", re.ASCII)
+MAX_WARNINGS = 100
 _INFINITE = re.compile(r"[+-]?\.?inf", re.ASCII | re.IGNORECASE)
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -25,6 +26,12 @@ def number(text: str) -> float | None:
         return None
     value = float(text)
     return value if math.isfinite(value) else None
+
+
+def shortened(warnings: list[str]) -> tuple[str, ...]:
+    """Each warning once, and not more than a reader can use."""
+    each = tuple(dict.fromkeys(warnings))
+    return each if len(each) <= MAX_WARNINGS else (*each[:MAX_WARNINGS], f"… and {len(each) - MAX_WARNINGS} more warnings")
 
 
 class Settings:
