@@ -126,7 +126,7 @@ def build(
         if refusal:
             return BuildFailure(refusal, language=language.id)
         whole = replace(source, files={**source.files, **_included(include or {}, language)}, language=language.id)
-        entry = entrypoints.find(whole, language)
+        entry = entrypoints.find(whole, language, own=source.files.keys())
     except RequestError as error:
         return BuildFailure(str(error))
     try:
@@ -197,6 +197,9 @@ def _refused(source: Source, language: Language, limits: Limits, allowed: Sequen
     """Why this source is not even compiled; "" when it is."""
     if allowed and not {language.id, *language.lineage} & set(allowed):
         return f"{language.name} is not allowed for this problem; allowed are {', '.join(allowed)}"
+    for name in source.files:
+        if posixpath.basename(name).startswith(("-", "@")):
+            return f"the file name {name!r} would be taken for an option by compilers"
     size = sum(map(len, source.files.values()))
     if size > limits.code_bytes:
         return f"the source has {size} bytes, {limits.code_bytes} are allowed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sandbox.grader.languages import Language, get, load
@@ -59,8 +59,16 @@ def detect(source: Source, languages: Mapping[str, Language] | None = None) -> L
     return max(likely, key=lambda language: (*_likelihood(source, language), language.priority))
 
 
-def find(source: Source, language: Language) -> Entry:
-    """The files to compile and the entry point. Raises RequestError when there is none, saying how to name it."""
+def find(source: Source, language: Language, own: Collection[str] = ()) -> Entry:
+    """The files to compile and the entry point.
+
+    Args:
+        source: with the files that the problem adds.
+        language: of it.
+        own: names of the files that were handed in; the only one of them is the main file when none has the name of one.
+
+    Raises RequestError when there is no entry point, saying how to name it.
+    """
     files = _of_language(source, language)
     if not files:
         raise RequestError(
@@ -69,7 +77,7 @@ def find(source: Source, language: Language) -> Entry:
     if language.entry_point == "java":
         main = source.entry_point.removesuffix(".java").replace("/", ".") or _java_main(source, files)
         return Entry(files, main)
-    first = _main_file(source, language, files)
+    first = _main_file(source, language, files, own)
     ordered = (first, *(name for name in files if name != first))
     if language.entry_point == "kotlin":
         named = source.entry_point if source.entry_point and not source.entry_point.endswith(".kt") else ""
@@ -152,7 +160,7 @@ def _kotlin_class(name: str, text: str) -> str:
     return f"{package[1]}.{made}" if package else made
 
 
-def _main_file(source: Source, language: Language, files: Sequence[str]) -> str:
+def _main_file(source: Source, language: Language, files: Sequence[str], own: Collection[str]) -> str:
     wanted = source.entry_point
     if wanted and language.entry_point != "kotlin":
         for name in files:
@@ -168,6 +176,9 @@ def _main_file(source: Source, language: Language, files: Sequence[str]) -> str:
         for name in top:
             if posixpath.splitext(posixpath.basename(name))[0] == stem:
                 return name
+    handed_in = [name for name in files if name in own]
+    if len(handed_in) == 1:
+        return handed_in[0]
     told = [name for name in top if language.main_content and _matches(language.main_content, _lines(source.files[name]))]
     if len(told) == 1 or language.entry_point == "all":
         return (told or top)[0]
