@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -229,69 +229,6 @@ def _rejection(group: Group, rejected: list[Verdict]) -> Verdict:
     return real[0]
 
 
-def remaining(
-    tests: Group, results: Mapping[str, CaseResult], *, static: Mapping[str, CaseResult] | None = None
-) -> tuple[Case, ...]:
-    """The cases without a result, in order, that can still change the outcome and whose groups may run already.
-
-    A group behind a rejected member of a breaking one, or whose required group failed, is decided; one whose required group is
-    not complete has to wait.
-    """
-    found: list[Case] = []
-    _walk(tests, _Progress(results, static or {}, {}, found), may_run=True)
-    return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    """`states`: the verdict of each group, None while it is not complete."""
-
-    results: Mapping[str, CaseResult]
-    static: Mapping[str, CaseResult]
-    states: dict[str, Verdict | None]
-    found: list[Case]
-
-
-def _walk(group: Group, progress: _Progress, *, may_run: bool) -> None:
-    required = [progress.states.get(name) for name in group.require_pass]
-    if any(verdict is not None and verdict not in ACCEPTED for verdict in required):
-        _decide(group, progress)
-        return
-    may_run = may_run and all(required)
-    verdicts: list[Verdict | None] = []
-    if group.static_validation is not None:
-        validated = progress.static.get(group.name)
-        verdicts.append(validated.verdict if validated else None)
-    members: list[Case | Group] = [*group.cases, *group.groups]
-    for member in members:
-        # Whatever the members before it will be: the first rejected one is not behind this one.
-        if group.on_reject == "break" and any(verdict is not None and verdict not in ACCEPTED for verdict in verdicts):
-            if isinstance(member, Group):
-                _decide(member, progress)
-            continue
-        if isinstance(member, Group):
-            _walk(member, progress, may_run=may_run)
-            if not member.ignored:
-                verdicts.append(progress.states[member.name])
-        else:
-            result = progress.results.get(member.name)
-            verdicts.append(result.verdict if result else None)
-            if result is None and may_run:
-                progress.found.append(member)
-    # What a grader program makes of its members is not known here: its group decides nothing early.
-    complete = all(verdicts) and group.score_aggregation != "custom"
-    progress.states[group.name] = None
-    if complete:
-        done = {name: GroupResult(name, verdict, None) for name, verdict in progress.states.items() if verdict is not None}
-        progress.states[group.name] = _judge(group, progress.results, progress.static, None, done).verdict
-
-
-def _decide(group: Group, progress: _Progress) -> None:
-    progress.states[group.name] = Verdict.SKIPPED
-    for below in group.groups:
-        _decide(below, progress)
-
-
 def full_score(problem: Problem) -> float | None:
     """The best score that can be had; None where nothing bounds it."""
     if "scoring" not in problem.kinds:
@@ -349,17 +286,3 @@ def final(problem: Problem, root: GroupResult) -> tuple[Verdict, float | None]:
         return Verdict.AC, score
     is_full = score <= best + _slack(best) if problem.objective == "min" else score >= best - _slack(best)
     return (Verdict.AC if is_full else Verdict.PAC), score
-
-
-def deciding(root: GroupResult, verdict: Verdict) -> CaseResult | None:
-    """The case that explains the verdict: the first with it, or else the first rejected one; None when all were accepted."""
-    cases = list(_all_cases(root))
-    same = (case for case in cases if case.verdict is verdict and verdict is not Verdict.AC)
-    rejected = (case for case in cases if not is_accepted(case) and case.verdict is not Verdict.SKIPPED)
-    return next(same, None) or next(rejected, None)
-
-
-def _all_cases(group: GroupResult) -> Iterator[CaseResult]:
-    yield from group.cases
-    for below in group.groups:
-        yield from _all_cases(below)

@@ -66,7 +66,7 @@ def of_directory(directory: str, *, legacy: bool) -> Expectation:
     """What a folder below submissions/ claims; an Expectation of anything for a folder that the format does not know."""
     origin = f"submissions/{directory}"
     plain = re.sub(r"[\s_-]", "", directory).lower()
-    bound = _time_limit_use(directory)
+    bound = _time_limit_use(directory, legacy=legacy)
     if not legacy and directory in _MODERN:
         permitted, required = _MODERN[directory]
         final = _FINAL_AC if directory == "accepted" else frozenset()
@@ -92,9 +92,9 @@ def is_known(directory: str) -> bool:
     return bool(spelled(directory)) or plain in _ANYTHING | _PARTIAL | {"rejected", "bruteforce"}
 
 
-def _time_limit_use(directory: str) -> Literal["", "lower", "upper"]:
+def _time_limit_use(directory: str, *, legacy: bool) -> Literal["", "lower", "upper"]:
     """Source: 2025-09, the table "Example submissions"; legacy takes the accepted ones and the slow ones."""
-    if directory == "accepted":
+    if directory == "accepted" or (directory in {"wrong_answer", "run_time_error"} and not legacy):
         return "lower"
     return "upper" if directory == "time_limit_exceeded" else ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.grader import scoring
-from sandbox.grader.model import Case, CaseResult, Group, GroupResult, JudgeProgram, Limits, Problem, Source, Verdict
+from sandbox.grader.model import Case, CaseResult, Group, JudgeProgram, Limits, Problem, Source, Verdict
 
 AC, WA, TLE, RTE, MLE, OLE, JE, PAC, SV, SKIPPED = (
     Verdict.AC, Verdict.WA, Verdict.TLE, Verdict.RTE, Verdict.MLE, Verdict.OLE, Verdict.JE, Verdict.PAC, Verdict.SV,
@@ -351,64 +351,7 @@ def of_group(tests, name):
     return tests if tests.name == name else next(filter(None, (of_group(inner, name) for inner in tests.groups)), None)
 
 
-# what has still to be run
-
-
-def names(tests, given, **more):
-    return [found.name.rpartition("/")[2] for found in scoring.remaining(tests, results(tests, given), **more)]
-
-
-def test_remaining_cases_of_a_breaking_group():
-    tests = group("", group("secret", "a", "b", "c"))
-    assert names(tests, {}) == ["a", "b", "c"]
-    assert names(tests, got(a=AC)) == ["b", "c"]
-    assert names(tests, got(b=WA)) == ["a"], "the first failure may be before it and not behind it"
-    assert names(tests, got(a=WA)) == []
-    assert names(tests, got(a=AC, b=AC, c=AC)) == []
-
-
-def test_a_failed_group_stops_those_behind_it():
-    tests = group("", group("sample", "s"), group("secret", "a", "b"))
-    assert names(tests, got(s=WA)) == []
-    assert names(tests, {}) == ["s", "a", "b"]
-    assert names(odd_echo(), got(s=WA, a=WA)) == ["c", "d"]
-
-
-def test_required_groups_are_waited_for():
-    tests = modern(passing("secret/p", "a", "b"), passing("secret/q", "c", require_pass=("secret/p", "sample")))
-    assert names(tests, {}) == ["s", "a", "b"]
-    assert names(tests, got(a=AC, b=AC)) == ["s"]
-    assert names(tests, got(s=AC, a=AC, b=AC)) == ["c"]
-    assert names(tests, got(s=AC, a=WA)) == []
-    assert names(tests, got(s=WA, a=AC)) == ["b"]
-
-
-def test_static_validation_comes_first():
-    tests = modern(passing("secret/p", "a", static_validation=0.0))
-    assert names(tests, got(s=AC)) == ["a"]
-    static = CaseResult(scoring.static_case(of_group(tests, "secret/p")), WA)
-    assert names(tests, got(s=AC), static={"secret/p": static}) == []
-
-
-def test_grader_programs_let_everything_run():
-    tests = group("", group("secret", "a", "b", score_aggregation="custom", on_reject="continue"), group("x", "c"))
-    assert names(tests, got(a=WA)) == ["b", "c"]
-
-
-def test_running_what_remains_gives_the_same_as_running_everything():
-    outcome = dict(zip("sabcd", (AC, WA, AC, AC, TLE), strict=True))
-    for tests in (odd_echo(), modern(passing("secret/p", "a", "b"), summed("secret/q", "c", "d"))):
-        given = {}
-        while left := names(tests, given):
-            given |= got(**{left[0]: outcome[left[0]]})
-        everything = got(**outcome)
-        assert len(given) < len(everything)
-        for form in ("legacy", "2025-09"):
-            found = problem(tests, "scoring", form=form)
-            assert scoring.final(found, judge(tests, given)) == scoring.final(found, judge(tests, everything))
-
-
-# full scores, and who decided
+# full scores
 
 
 def test_full_scores():
@@ -420,10 +363,9 @@ def test_full_scores():
     assert scoring.full_score(problem(modern(summed("secret/q", "c", most=math.inf), max_score=None), "scoring")) is None
 
 
-def test_who_decided():
-    tests = group("", group("secret", "a", "b", "c", verdict_of="worst_error", on_reject="continue"))
-    root = judge(tests, got(a=AC, b=WA, c=RTE))
-    assert scoring.deciding(root, RTE).case.name == "secret/c"
-    assert scoring.deciding(root, PAC).case.name == "secret/b"
-    assert scoring.deciding(judge(tests, got(a=AC, b=AC, c=AC)), AC) is None
-    assert scoring.deciding(GroupResult("", SKIPPED, None), SKIPPED) is None
+def test_scores_may_be_counted_again():
+    for settings in ({}, {"bounded_cases": True}, {"reject_score": -1.0}):
+        tests = group("g", "a", score_aggregation="sum", accept_score=8.0, **settings)
+        for given in (AC, WA, JE, (AC, 5.0), (AC, None, 0.25), (WA, 2.0), SKIPPED, (AC, 9.0)):
+            once = scoring.case_score(tests, next(iter(results(tests, got(a=given)).values())))
+            assert scoring.case_score(tests, once) == once
