@@ -20,7 +20,7 @@ from sandbox.api import Sandbox
 from sandbox.model.policy import Mount
 from sandbox.policy.profile import Profile
 
-MOST_IDLE = 6
+MOST_IDLE = 8
 _WHY = "the limits of the problem are given with each run"
 # As wide as problems ask for; each Sandbox and each run is given the limits of its problem.
 _WIDE = {
@@ -78,7 +78,12 @@ _all: OrderedDict[tuple[object, ...], _Shared] = OrderedDict()
 
 @contextmanager
 def share(
-    profile: Profile, limits: Mapping[str, str | int], *, cpus: Sequence[int] = (), holds: Sequence[object] = ()
+    profile: Profile,
+    limits: Mapping[str, str | int],
+    *,
+    cpus: Sequence[int] = (),
+    holds: Sequence[object] = (),
+    allow_degraded: bool = False,
 ) -> Iterator[Sandbox]:
     """A warm Sandbox of this profile with these limits at most; any number of threads may hold it at once.
 
@@ -86,16 +91,17 @@ def share(
         profile: of `wide`, with its mounts.
         limits: as for `Sandbox`.
         cpus: the cores that runs are bound to; empty for any.
+        allow_degraded: accept weaker stand-ins where the host has no control groups.
         holds: kept as long as the Sandbox is (the entries of the store that it mounts).
 
     Raises SandboxError where the host cannot do it.
     """
-    key = (profile.policy, tuple(sorted(limits.items())), tuple(cpus), _identities(profile))
+    key = (profile.policy, tuple(sorted(limits.items())), tuple(cpus), allow_degraded, _identities(profile))
     with _lock:
         found = _all.get(key)
         if found is None:
             chosen = profile.tightened({"cgroup.cpus": tuple(cpus)}) if cpus else profile
-            found = _all[key] = _Shared(Sandbox(chosen, limits=limits), tuple(holds))
+            found = _all[key] = _Shared(Sandbox(chosen, limits=limits, allow_degraded=allow_degraded), tuple(holds))
         found.users += 1
         _all.move_to_end(key)
         surplus = _surplus(MOST_IDLE)

@@ -45,6 +45,7 @@ class Built:
         cached: whether it came from the store.
         output: what the compiler said.
         run: the run of the compiler; None when it came from the store or there is none.
+        allow_degraded: runs accept weaker stand-ins where the host has no control groups.
     """
 
     argv: tuple[str, ...]
@@ -58,6 +59,7 @@ class Built:
     cached: bool = False
     output: str = ""
     run: RunResult | None = None
+    allow_degraded: bool = False
     entry: store.Entry | None = field(default=None, repr=False)
 
     @contextmanager
@@ -92,7 +94,7 @@ class Built:
             "collect": _COLLECT,
             "output": max(self.limits.output_bytes, self.limits.validation_output_bytes),
         }
-        with boxes.share(profile, limits, cpus=cpus, holds=holds) as box:
+        with boxes.share(profile, limits, cpus=cpus, holds=holds, allow_degraded=self.allow_degraded) as box:
             yield box
 
 
@@ -104,6 +106,7 @@ def build(
     allowed: Sequence[str] = (),
     memory_bytes: int | None = None,
     warm: bool = False,
+    allow_degraded: bool = False,
     languages: Mapping[str, Language] | None = None,
 ) -> Built | BuildFailure:
     """Compile `source`, or find it in the store.
@@ -115,6 +118,7 @@ def build(
         allowed: ids of languages; empty for all.
         memory_bytes: memory of a run when it is not `limits.memory_bytes` (validators).
         warm: run Python as a fork of a warm interpreter.
+        allow_degraded: compile and run also where the host has no control groups; results tell what stood in.
         languages: those that there are; the shipped and the host's own by default.
 
     Raises RequestError for a language file that is not valid.
@@ -130,11 +134,11 @@ def build(
     except RequestError as error:
         return BuildFailure(str(error))
     try:
-        made = compiling.make(whole, language, entry, limits)
+        made = compiling.make(whole, language, entry, limits, allow_degraded=allow_degraded)
         if isinstance(made, BuildFailure):
             return made
         memory = limits.memory_bytes if memory_bytes is None else memory_bytes
-        return _built(made, language, entry, limits, memory, warm=warm)
+        return replace(_built(made, language, entry, limits, memory, warm=warm), allow_degraded=allow_degraded)
     except SandboxError as error:
         return BuildFailure(f"the {language.name} program could not be built: {error}", blame="judge", language=language.id)
 

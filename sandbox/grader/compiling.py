@@ -52,14 +52,16 @@ class Made:
     cached: bool = False
 
 
-def make(source: Source, language: Language, entry: Entry, limits: Limits) -> Made | BuildFailure:
+def make(
+    source: Source, language: Language, entry: Entry, limits: Limits, *, allow_degraded: bool = False
+) -> Made | BuildFailure:
     """Compile `source`, in which includes are already. Raises SandboxError where the host cannot do it."""
     missing = next(iter(available([language]))).missing
     if missing:
         reason = f"{language.name} cannot be used on this host: {', '.join(missing)} is not there"
         return BuildFailure(reason, blame="judge", language=language.id)
     here = store.default()
-    version, stamp = version_of(language)
+    version, stamp = version_of(language, allow_degraded=allow_degraded)
     key = store.key_of(_FORMAT, dict(source.files), entry.files, entry.main, language.fingerprint, version, stamp)
     found = here.get(key)
     if found is not None:
@@ -67,7 +69,7 @@ def make(source: Source, language: Language, entry: Entry, limits: Limits) -> Ma
     kept = {name: (data, 0o444) for name, data in source.files.items()} if language.keep_sources else {}
     if language.compile is None:
         return Made(here.put(key, kept), version)
-    run = _compile(source, language, entry, limits)
+    run = _compile(source, language, entry, limits, allow_degraded=allow_degraded)
     output = _said(run)
     failure = _failure(run, limits)
     if failure:
@@ -79,7 +81,7 @@ def make(source: Source, language: Language, entry: Entry, limits: Limits) -> Ma
     return Made(here.put(key, kept), version, output, run)
 
 
-def version_of(language: Language) -> tuple[str, tuple[str, ...]]:
+def version_of(language: Language, *, allow_degraded: bool = False) -> tuple[str, tuple[str, ...]]:
     """(what compiler or interpreter say of themselves, the files that they are); asked for once for each state of those files.
 
     Raises SandboxError.
@@ -91,7 +93,7 @@ def version_of(language: Language) -> tuple[str, tuple[str, ...]]:
     key = store.key_of("version 1", language.fingerprint, stamp)
     found = here.get(key)
     if found is None:
-        said = _ask(language, language.version)
+        said = _ask(language, language.version, allow_degraded=allow_degraded)
         found = here.put(key, {"version": (said.encode(), 0o444)})
     return found.read("version").decode(), stamp
 
@@ -106,12 +108,13 @@ def _stamp(language: Language) -> tuple[str, ...]:
     return tuple(out)
 
 
-def _ask(language: Language, version: Version) -> str:
+def _ask(language: Language, version: Version, *, allow_degraded: bool) -> str:
     import re
 
     profile = boxes.wide(language.compile.profile if language.compile else language.run.profile, mounts=language.host_mounts)
     command = expand(version.command, dict.fromkeys(("main", "stem", "program", "memory_mib", "stack_mib"), ""), ())
-    with boxes.share(profile, {"memory": "2GiB", "pids": _PIDS, "cpu": f"{_VERSION_S}s", "wall": f"{2 * _VERSION_S}s"}) as box:
+    limits: dict[str, str | int] = {"memory": "2GiB", "pids": _PIDS, "cpu": f"{_VERSION_S}s", "wall": f"{2 * _VERSION_S}s"}
+    with boxes.share(profile, limits, allow_degraded=allow_degraded) as box:
         try:
             run = box.run(command)
         except (CommandNotFound, NotExecutable):
@@ -120,7 +123,7 @@ def _ask(language: Language, version: Version) -> str:
     return next((line.strip()[:200] for line in lines if re.match(version.pattern, line)), "")
 
 
-def _compile(source: Source, language: Language, entry: Entry, limits: Limits) -> RunResult:
+def _compile(source: Source, language: Language, entry: Entry, limits: Limits, *, allow_degraded: bool) -> RunResult:
     compiler = language.compile
     if compiler is None:
         raise SandboxError(f"{language.name} is not compiled")
@@ -143,7 +146,7 @@ def _compile(source: Source, language: Language, entry: Entry, limits: Limits) -
     }
     once = {"cpu_ns": round(limits.compilation_s * 1e9), "wall_ns": round((2 * limits.compilation_s + 10) * 1e9)}
     command = expand(compiler.command, values, entry.files)
-    with boxes.share(profile, allowed) as box:
+    with boxes.share(profile, allowed, allow_degraded=allow_degraded) as box:
         return box.run(command, files=dict(source.files), collect=compiler.artefacts, limits=once)
 
 
