@@ -16,7 +16,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import stat
 import weakref
 from collections.abc import Iterator, Mapping
@@ -101,7 +100,7 @@ class Store:
                 _write(self.root / draft, files)
                 found = self._settle(root, draft, key)
             except (OSError, RequestError) as error:
-                shutil.rmtree(self.root / draft, ignore_errors=True)
+                _remove(root, draft)
                 raise _failed(self.root, error) if isinstance(error, OSError) else error from error
             self._evict(root)
             return found
@@ -121,7 +120,7 @@ class Store:
                 return self._verified(key, held)
             found = self.get(key)
             if found is not None:
-                shutil.rmtree(self.root / draft, ignore_errors=True)
+                _remove(root, draft)
                 return found
         raise OSError(errno.EBUSY, "an entry that is spoiled is in use, and cannot be made anew")
 
@@ -135,7 +134,7 @@ class Store:
             if hashlib.sha256(data).hexdigest() != digest:
                 raise ValueError("not what was written")
             size += len(data)
-        if sum(len(names) for _, _, names in os.walk(place / "files")) != len(manifest):
+        if _count(place / "files") != len(manifest):
             raise ValueError("there is more than was written")
         return Entry(place / "files", {name: digest for name, (digest, _) in manifest.items()}, size, held)
 
@@ -146,9 +145,9 @@ class Store:
             with contextlib.suppress(OSError):
                 found = os.stat(name, dir_fd=root, follow_symlinks=False)
                 if not name.startswith("."):
-                    kept.append((found.st_mtime_ns, _size(self.root / name), name))
+                    kept.append((found.st_mtime_ns, _size(root, name), name))
                 elif _now(root) - found.st_mtime > _DRAFT_AGE_S:
-                    shutil.rmtree(self.root / name, ignore_errors=True)
+                    _remove(root, name)
         total, count = sum(size for _, size, _ in kept), len(kept)
         for _, size, name in sorted(kept):
             if total <= self._max_bytes and count <= self._max_entries:
@@ -170,7 +169,7 @@ class Store:
             return False
         finally:
             os.close(fd)
-        shutil.rmtree(self.root / trash, ignore_errors=True)
+        _remove(root, trash)
         return True
 
     @contextlib.contextmanager
@@ -260,8 +259,8 @@ def _write(place: Path, files: Mapping[str, tuple[bytes, int]]) -> None:
             file.write(data)
             os.fchmod(file.fileno(), permissions)  # whatever the umask
         manifest[name] = [hashlib.sha256(data).hexdigest(), permissions]
-    for folder, _, _ in os.walk(place):
-        os.chmod(folder, 0o755)
+    for _, _, _, fd in os.fwalk(place):
+        os.fchmod(fd, 0o755)
     (place / _MANIFEST).write_text(json.dumps(manifest), encoding="ascii")
 
 
@@ -279,13 +278,36 @@ def _regular(path: Path, mode: int) -> bytes:
         return file.read()
 
 
-def _size(place: Path) -> int:
+def _count(place: Path) -> int:
+    """Everything below that is no real folder, links to folders too."""
+    return sum(
+        len(names) + sum(stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode) for name in folders)
+        for _, folders, names, fd in os.fwalk(place)
+    )
+
+
+def _size(root: int, key: str) -> int:
+    """Bytes of an entry; of one that is just being removed what is left."""
     total = 0
-    for folder, _, names in os.walk(place):
+    for _, _, names, fd in os.fwalk(key, dir_fd=root):
         for name in names:
             with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(folder, name)).st_size
+                total += os.stat(name, dir_fd=fd, follow_symlinks=False).st_size
     return total
+
+
+def _remove(root: int, key: str) -> None:
+    """Remove a tree by descriptors: no link in it is followed. What cannot be removed stays for another time."""
+    for _, folders, names, fd in os.fwalk(key, topdown=False, dir_fd=root):
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=fd)
+        for name in folders:
+            with contextlib.suppress(OSError):
+                linked = stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
+                (os.unlink if linked else os.rmdir)(name, dir_fd=fd)
+    with contextlib.suppress(OSError):
+        os.rmdir(key, dir_fd=root)
 
 
 def _now(root: int) -> float:

@@ -215,3 +215,17 @@ def test_unlike_parts_have_unlike_keys():
     assert key_of({"a": "1", "b": "2"}) == key_of({"b": "2", "a": "1"})
     with pytest.raises(TypeError):
         key_of(1.0)
+
+
+def test_removal_follows_no_link(store, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "precious").write_bytes(b"")
+    entry = store.put("k", FILES)
+    (entry.files / "link").symlink_to(tmp_path / "outside")
+    (entry.files / "sub" / "up").symlink_to("../../..")
+    del entry
+    gc.collect()
+
+    assert store.get("k") is None
+    assert os.listdir(store.root) == []
+    assert (tmp_path / "outside" / "precious").exists()
