@@ -45,11 +45,17 @@ class Unpacked:
 
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="sandbox-problem-"))
-        self._finalizer = weakref.finalize(self, shutil.rmtree, self.root, ignore_errors=True)
+        self._finalizer = weakref.finalize(self, _remove, self.root, os.getpid())
 
     def close(self) -> None:
         """Removes the directory now. A second call does nothing."""
         self._finalizer()
+
+
+def _remove(root: Path, owner: int) -> None:
+    """Removes a directory; not in a process that was forked from its owner, which still needs it."""
+    if os.getpid() == owner:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 class _Bounded:

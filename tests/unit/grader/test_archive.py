@@ -49,6 +49,15 @@ def test_the_folder_goes_with_the_last_reference(tmp_path, private_temporary_fol
     assert os.listdir(private_temporary_folder) == []
 
 
+def test_a_forked_process_leaves_the_folder_to_its_owner(tmp_path, monkeypatch):
+    unpacked = archive.unpack(zipped(tmp_path / "a.zip", {"y": "1"}))
+    owner = os.getpid()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: owner + 1)
+        unpacked.close()
+    assert (unpacked.root / "y").exists()
+
+
 @pytest.mark.parametrize(
     "name",
     ["../x", "a/../../x", "/etc/x", "a//x", "./x", "a/./x", "a\\..\\x", "C:\\x", "a\nb", "a/" * 25 + "x", "x" * 300, ".."],
