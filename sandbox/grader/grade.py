@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sandbox.grader import building, limit, scoring, sources, timing, validators
+from sandbox.grader import building, limit, scoring, sources, timing, validators, verify
 from sandbox.grader.building import BuildFailure, Built
 from sandbox.grader.cancel import Cancel
 from sandbox.grader.cases import run_cases
@@ -103,10 +103,14 @@ def _read(path: str | os.PathLike[str]) -> tuple[Source, str]:
 
 
 def _slowest(problem: Problem, source: Source) -> float | None:
-    """CPU seconds of the slowest case of a submission that decides on the time limit; None when it was not accepted."""
+    """CPU seconds of the slowest case of a submission that decides on the time limit; None when it tells nothing."""
     report = _Grading(problem, source, "all", None, lambda _: None, Cancel(), repeated=False).report()
-    times = [result.timing.cpu_s for result in report.all_cases() if result.timing is not None]
-    return max(times, default=0.0) if report.verdict in (Verdict.AC, Verdict.PAC) else None
+    useless = (Verdict.CE, Verdict.JE, Verdict.TLE, Verdict.SKIPPED)
+    return None if report.verdict in useless else _slowest_case(report)
+
+
+def _slowest_case(report: Report) -> float:
+    return max((result.timing.cpu_s for result in report.all_cases() if result.timing is not None), default=0.0)
 
 
 async def agrade(
@@ -154,16 +158,22 @@ def verify_all(
     cancel: Cancel | None = None,
 ) -> tuple[Verified, ...]:
     """Grade every submission of the package, in order, and hold each against what it claims. Arguments are those of `grade`."""
-    from sandbox.grader import verify
-
-    cancel = cancel or Cancel()
+    cancel, was_given = cancel or Cancel(), problem.limits.time_is_given
+    problem = limit.with_time_limit(problem, _slowest)
     out = []
     for name, source, expectation in problem.submissions:
         if cancel.is_set:
             break
-        report = grade(problem, source, mode=mode, jobs=jobs, on_event=on_event, cancel=cancel)
-        report = dataclasses.replace(report, submission=name)
-        out.append(Verified(name, expectation, report, tuple(verify.judge(report, expectation))))
+        grading = _Grading(problem, source, mode, jobs, on_event or (lambda _: None), cancel)
+        has_margin = not was_given and limit.bounds_above(expectation)
+        if has_margin:
+            grading.allowance = max(timing.ALLOWANCE, 1.1 * problem.limits.time_limit_to_tle)
+        report = dataclasses.replace(grading.report(), submission=name)
+        grading.say("finished", report=report)
+        complaints = list(verify.judge(report, expectation))
+        if has_margin:
+            complaints += timing.too_fast(problem.limits.time_s, {name: _slowest_case(report)}, problem.limits)
+        out.append(Verified(name, expectation, report, tuple(complaints)))
     return tuple(out)
 
 
@@ -178,6 +188,7 @@ class _Grading:
     on_event: OnEvent
     cancel: Cancel
     repeated: bool = True
+    allowance: float = timing.ALLOWANCE
     started: float = dataclasses.field(default_factory=time.monotonic)
     built: Built | None = None
     judges: Mapping[str, Judge] = dataclasses.field(default_factory=dict)
@@ -216,7 +227,7 @@ class _Grading:
         with Keep() as keep:
             cores = timing.cores(self.jobs, pinned=self.built is None or _can_be_pinned(self.built, keep))
             return run_cases(
-                Stage(self.problem, self.built, self.judges["validator"], self.source, keep, self.repeated),
+                Stage(self.problem, self.built, self.judges["validator"], self.source, keep, self.repeated, self.allowance),
                 self.problem.tests,
                 cores,
                 jobs=self.jobs or len(os.sched_getaffinity(0)),

@@ -41,6 +41,7 @@ class Stage:
     source: Source
     keep: Keep
     repeated: bool = True  # near the limit
+    allowance: float = timing.ALLOWANCE  # CPU time that a run may have, in time limits
 
     @property
     def score_on_reject(self) -> bool:
@@ -68,17 +69,28 @@ class _Pass:
 
 
 def judge_case(case: Case, stage: Stage, core: Core, cancel: Cancel) -> CaseResult:
-    """Run and judge one case. An error of the host or of the judge's data is a JE with its reason."""
+    """Run and judge one case. An error of the host or of the judge's data is a JE with its reason.
+
+    What may pass by itself (a launcher that was killed, a host that was short of memory) is tried once more.
+    """
     try:
-        if stage.submission is None:
-            return _handed_in(case, stage, core, cancel)
-        return _Judging(case, stage, stage.submission, core, cancel).all_passes()
+        try:
+            return _judged(case, stage, core, cancel)
+        except SandboxError as error:
+            if not error.retryable or cancel.is_set:
+                raise
+            return _judged(case, stage, core, cancel)
     except SandboxError as error:
-        return CaseResult(
-            case, Verdict.JE, f"the judge could not run this case: {error}", message=f"{type(error).__name__}: {error}"
-        )
+        reason = f"the judge could not run this case: {error}"
+        return CaseResult(case, Verdict.JE, reason, message=f"{type(error).__name__}: {error}")
     except OSError as error:
         return CaseResult(case, Verdict.JE, f"the data of {case.name} cannot be read: {error}", message=str(error))
+
+
+def _judged(case: Case, stage: Stage, core: Core, cancel: Cancel) -> CaseResult:
+    if stage.submission is None:
+        return _handed_in(case, stage, core, cancel)
+    return _Judging(case, stage, stage.submission, core, cancel).all_passes()
 
 
 @dataclass(slots=True)
@@ -152,7 +164,7 @@ class _Judging:
         if "interactive" in self.stage.problem.kinds:
             return self._converse(now)
         with self._sandbox() as box, self._input(now) as stdin:
-            clocks = timing.clocks(self.stage.problem.limits)
+            clocks = timing.clocks(self.stage.problem.limits, self.stage.allowance)
             run = self._start(box, clocks, stdin=stdin)
             with run, self.cancel.watching(run):
                 result = run.wait()
@@ -197,7 +209,7 @@ class _Judging:
         judge = self.stage.judge
         if judge.built is None:
             raise RequestError("an interactive problem needs a validator of its own")
-        clocks = timing.clocks(self.stage.problem.limits, interactive=True)
+        clocks = timing.clocks(self.stage.problem.limits, self.stage.allowance, interactive=True)
         transcript = Transcript()
         conversation = Conversation(lambda run: self._read(run).verdict is not Verdict.AC, transcript, self.cancel)
         judge_box = self.stage.keep.sandbox(judge.built, cpus=self.core.cpus)

@@ -25,6 +25,13 @@ def bounds_below(expectation: Expectation) -> bool:
     return bool(expectation.permitted) and Verdict.TLE not in expectation.permitted
 
 
+def bounds_above(expectation: Expectation) -> bool:
+    """Whether a submission has to be too slow, and by a margin (`time_limit_to_tle`)."""
+    if expectation.use_for_time_limit:
+        return expectation.use_for_time_limit == "upper"
+    return expectation.required == {Verdict.TLE}
+
+
 def with_time_limit(problem: Problem, slowest: Callable[[Problem, Source], float | None]) -> Problem:
     """The problem with a time limit.
 

@@ -60,13 +60,14 @@ class Clocks:
     idle_s: float | None
 
 
-def clocks(limits: Limits, *, interactive: bool = False) -> Clocks:
+def clocks(limits: Limits, allowance: float = ALLOWANCE, *, interactive: bool = False) -> Clocks:
     """How long a sandbox lets a submission go on.
 
-    CPU time up to a quarter above the limit, so that a near miss is measured. Elapsed time is generous: a busy host must not make
-    a verdict. Who sleeps is found by the lack of progress instead; an interactive submission waits for its judge by right.
+    CPU time up to `allowance` limits, by default a quarter above one, so that a near miss is measured. Elapsed time is generous:
+    a busy host must not make a verdict. Who sleeps is found by the lack of progress instead; an interactive submission waits for
+    its judge by right.
     """
-    cpu = max(limits.time_s * ALLOWANCE, limits.time_s + _LEAST_ALLOWANCE_S)
+    cpu = max(limits.time_s * allowance, limits.time_s + _LEAST_ALLOWANCE_S)
     if interactive:
         return Clocks(cpu, 2 * limits.time_s + _WALL_S / 2, None)
     return Clocks(cpu, _WALL_FACTOR * limits.time_s + _WALL_S, max(_IDLE_S, 2 * limits.time_s))

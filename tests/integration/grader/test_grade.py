@@ -200,6 +200,26 @@ def test_a_time_limit_that_is_not_given_is_found_once(tmp_path):
     assert any("time limit" in warning for warning in quick.warnings)
 
 
+@pytest.mark.requires("gcc")
+def test_who_has_to_be_too_slow_has_to_be_so_by_a_margin(tmp_path):
+    limits = {"time_is_given": False, "time_resolution": 0.1, "ac_to_time_limit": 1.0, "time_limit_to_tle": 2.0}
+    accepted = Expectation(permitted=frozenset({Verdict.AC}))
+    slow = Expectation(required=frozenset({Verdict.TLE}))
+    programs = {"accepted/a.c": ("390", accepted), "slow/near.c": ("600", slow), "slow/far.c": ("5000", slow)}
+    problem = make(
+        tmp_path,
+        limits=limits,
+        submissions=tuple((name, c(BUSY.replace("MILLISECONDS", text)), claim) for name, (text, claim) in programs.items()),
+    )
+
+    found = {item.name: item for item in verify_all(problem)}
+
+    assert found["accepted/a.c"].complaints == ()
+    assert [item.report.verdict.value for item in found.values()] == ["AC", "TLE", "TLE"]
+    assert found["slow/far.c"].complaints == ()
+    assert "has to be slower" in found["slow/near.c"].complaints[0]
+
+
 def test_all_submissions_of_a_package_are_held_against_what_they_claim(tmp_path):
     right = Expectation(permitted=frozenset({Verdict.AC}))
     wrong = Expectation(permitted=frozenset({Verdict.AC, Verdict.WA}), required=frozenset({Verdict.WA}))
