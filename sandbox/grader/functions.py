@@ -318,7 +318,7 @@ def _reports(stdout: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _reported(index: int, item: Sample, report: dict[str, Any] | None) -> FunctionResult | None:
-    if report is None:
+    if report is None or "verdict" not in report:
         return None
     return FunctionResult(
         index,

@@ -1,6 +1,6 @@
 """A report as one self-contained HTML page: no script, no request to anywhere, everything hostile escaped and bounded.
 
-What a submission, its compiler or a checker said goes through `visible` (control characters become symbols) and then through
+What a submission, its compiler or a checker said goes through `visible` (control characters become escapes) and then through
 Jinja2's escaping. The page forbids itself scripts and connections, so that a hole in either would still do nothing.
 """
 
@@ -23,7 +23,6 @@ _MOST_COMPILER = 64 << 10
 _MOST_LINES = 200  # of a diff
 _MOST_PIECES = 200  # of a transcript
 _MOST_DETAILED = 200  # cases with everything; of the others the row of the table
-_SYMBOLS = {number: chr(0x2400 + number) for number in range(0x20) if number not in (0x09, 0x0A)} | {0x7F: "\u2421"}
 _MEANING = {
     Verdict.AC: "accepted",
     Verdict.PAC: "partially accepted",
@@ -56,11 +55,15 @@ def _template() -> jinja2.Template:
 
 
 def visible(text: str, most: int = _MOST_TEXT) -> str:
-    """The text, cut to `most`; what cannot be seen, or steers terminals or the direction of writing, is a symbol or an escape."""
-    kept = text[:most].replace("\r\n", "\n").translate(_SYMBOLS)
+    """The text, cut to `most`; what cannot be seen, or steers terminals or the direction of writing, is written as an escape."""
+    kept = text[:most].replace("\r\n", "\n")
     if not all(char.isprintable() or char in "\t\n" for char in kept):
-        kept = "".join(char if char.isprintable() or char in "\t\n" else f"\\u{ord(char):04x}" for char in kept)
+        kept = "".join(char if char.isprintable() or char in "\t\n" else _escaped(char) for char in kept)
     return f"{kept}\n… {len(text) - most} more characters" if len(text) > most else kept
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
 
 
 def _bytes(data: bytes, most: int = _MOST_TEXT) -> str:

@@ -244,7 +244,7 @@ class Peer:
                     raise self._error(names, args)
                 case ["stop", str(reason)]:
                     self.end_with(reason[:500])
-                case [str(), int(), *_]:
+                case [("call" | "get" | "item" | "iter" | "next" | "len" | "bool"), int(), *_]:
                     self._answer(answer)
                 case _:
                     self.end_with("a message of the completion is malformed")
