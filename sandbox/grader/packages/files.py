@@ -33,6 +33,7 @@ class Folder:
             raise ProblemError(f"cannot be read: {error.strerror}", file=str(root)) from error
         self._left = MAX_READ_BYTES
         self._names = MAX_NAMES
+        self._listed: dict[str, frozenset[str]] = {}
 
     def find(self, name: str) -> Path | None:
         """The file or folder itself, behind all links; None when there is none.
@@ -40,6 +41,10 @@ class Folder:
         Raises:
             ProblemError: it leads outside, or is neither a plain file nor a folder.
         """
+        folder, _, base = name.rpartition("/")
+        listed = self._listed.get(folder)
+        if listed is not None and base not in listed and not base.startswith(_HIDDEN):
+            return None  # most of what may be beside a test case is not there: no need to ask the system each time
         try:
             found = Path(os.path.realpath(self.root / name, strict=True))
             mode = found.stat().st_mode
@@ -86,6 +91,7 @@ class Folder:
                         listed.append(entry.name)
         except OSError as error:
             raise ProblemError(f"cannot be read: {error.strerror}", file=name) from error
+        self._listed[name] = frozenset(listed)
         return sorted(listed)
 
     def read(self, name: str, limit: int = MAX_PROGRAM_BYTES) -> bytes:
