@@ -87,6 +87,7 @@ def _submission(report: Report) -> dict[str, Any]:
         "limits": report.limits,
         "notes": [visible(note) for note in (*report.warnings, *report.degraded)],
         "cases": [_row(case) for case in cases],
+        "scored": any(case.score is not None for case in cases),
         "details": [_detail(case) for case in _most_telling(cases)],
         "left_out": max(0, len(cases) - _MOST_DETAILED),
         "time": plots.bars(_bars(cases, _cpu_s), title="CPU time", unit="s", limit=report.limits.time_s),

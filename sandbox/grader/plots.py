@@ -8,6 +8,7 @@ from html import escape
 
 _WIDTH, _HEIGHT = 960, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 24
+_FAR = 8  # a limit that is so many times higher would make every bar flat
 _MOST_BARS = 480  # of more cases, neighbours share a bar that is as high as the highest of them
 
 
@@ -25,7 +26,9 @@ def bars(items: Sequence[Bar], *, title: str, unit: str, limit: float | None = N
     if not items:
         return ""
     shown = _joined(items)
-    top = max([item.value for item in shown] + ([limit] if limit else [])) * 1.08 or 1.0
+    highest = max(item.value for item in shown)
+    far = limit is not None and highest < limit / _FAR
+    top = (max(highest, limit) if limit and not far else highest) * 1.08 or 1.0
     inner, room = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     step = inner / len(shown)
     words = escape(_summary(items, title, unit, limit))
@@ -41,7 +44,10 @@ def bars(items: Sequence[Bar], *, title: str, unit: str, limit: float | None = N
             f'<rect class="bar {escape(item.kind)}" {place} width="{step * 0.8:.2f}" height="{height:.2f}">'
             f"<title>{escape(item.name)}: {item.value:.4g} {escape(unit)}, {escape(item.kind)}</title></rect>"
         )
-    if limit:
+    if limit and far:
+        words = f"the limit of {limit:g} {escape(unit)} is far above"
+        parts.append(f'<text class="tick" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">{words}</text>')
+    elif limit:
         y = _TOP + room * (1 - limit / top)
         parts.append(f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(

@@ -173,7 +173,8 @@ def test_values_that_pretend_arrive_as_what_they_are(peers):
 HOSTILE = [
     '{"object": [1]}', '{"object": ["x", "y"]}', '{"object": [[], "function"]}', '{"int": "zz"}', '{"int": 5}',
     '{"builtin": "eval"}', '{"builtin": []}', '{"mine": 0}', '{"mine": -1}', '{"mine": "x"}', '{"dict": [[[], 1]]}',
-    '{"dict": 3}', '{"set": [[[]]]}', '{"a": 1, "b": 2}', "{}", '{"bytes": "x"}', '{"complex": [1]}', '{"fraction": "1/0"}', '{"decimal": "x"}',
+    '{"dict": 3}', '{"set": [[[]]]}', '{"a": 1, "b": 2}', "{}", '{"bytes": "x"}', '{"complex": [1]}',
+    '{"fraction": "1/0"}', '{"decimal": "x"}',
     '{"range": [1, 2, 0]}', '{"range": ["a"]}', '{"tuple": 1}', '{"wrong": 1}',
 ]  # fmt: skip
 
