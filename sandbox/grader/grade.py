@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from sandbox.grader import building, limit, scoring, sources, timing, validators, verify
@@ -65,6 +66,7 @@ def grade(
     jobs: int | None = None,
     on_event: OnEvent | None = None,
     cancel: Cancel | None = None,
+    allow_degraded: bool = False,
 ) -> Report:
     """Judge a submission. Safe from any number of threads.
 
@@ -75,6 +77,7 @@ def grade(
         jobs: cases at once; as many as this process has cores by default.
         on_event: called in this thread.
         cancel: ends the grading from another thread; the report then has the verdict SKIPPED.
+        allow_degraded: grade also where the host has no control groups; `Report.degraded` says what stood in.
 
     Raises RequestError for a path that is not there, UnsupportedHostError where the host cannot run sandboxes. A submission that
     is there and cannot be read (a link, a bomb, too large) is a compile error.
@@ -84,9 +87,8 @@ def grade(
     if jobs is not None and jobs < 1:
         raise RequestError(f"jobs must be at least 1, not {jobs}")
     source, mistake = (submission, "") if isinstance(submission, Source) else _read(submission)
-    grading = _Grading(
-        limit.with_time_limit(problem, _slowest), source, mode, jobs, on_event or (lambda _: None), cancel or Cancel()
-    )
+    problem = limit.with_time_limit(problem, partial(_slowest, allow_degraded=allow_degraded))
+    grading = _Grading(problem, source, mode, jobs, on_event or (lambda _: None), cancel or Cancel(), allow_degraded)
     report = grading.without_run(Verdict.CE, mistake) if mistake else grading.report()
     grading.say("finished", report=report)
     return report
@@ -102,9 +104,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[Source, str]:
         return Source({}, os.fspath(path)), str(error)
 
 
-def _slowest(problem: Problem, source: Source) -> float | None:
+def _slowest(problem: Problem, source: Source, *, allow_degraded: bool) -> float | None:
     """CPU seconds of the slowest case of a submission that decides on the time limit; None when it tells nothing."""
-    report = _Grading(problem, source, "all", None, lambda _: None, Cancel(), repeated=False).report()
+    report = _Grading(problem, source, "all", None, lambda _: None, Cancel(), allow_degraded, repeated=False).report()
     useless = (Verdict.CE, Verdict.JE, Verdict.TLE, Verdict.SKIPPED)
     return None if report.verdict in useless else _slowest_case(report)
 
@@ -120,6 +122,7 @@ async def agrade(
     mode: Mode = "first",
     jobs: int | None = None,
     cancel: Cancel | None = None,
+    allow_degraded: bool = False,
 ) -> AsyncIterator[Event]:
     """The asynchronous twin of `grade`: events as they come, the last one with the report.
 
@@ -134,7 +137,7 @@ async def agrade(
 
     def work() -> None:
         try:
-            grade(problem, submission, mode=mode, jobs=jobs, on_event=tell, cancel=cancel)
+            grade(problem, submission, mode=mode, jobs=jobs, on_event=tell, cancel=cancel, allow_degraded=allow_degraded)
         finally:
             tell(None)
 
@@ -156,15 +159,16 @@ def verify_all(
     jobs: int | None = None,
     on_event: OnEvent | None = None,
     cancel: Cancel | None = None,
+    allow_degraded: bool = False,
 ) -> tuple[Verified, ...]:
     """Grade every submission of the package, in order, and hold each against what it claims. Arguments are those of `grade`."""
     cancel, was_given = cancel or Cancel(), problem.limits.time_is_given
-    problem = limit.with_time_limit(problem, _slowest)
+    problem = limit.with_time_limit(problem, partial(_slowest, allow_degraded=allow_degraded))
     out = []
     for name, source, expectation in problem.submissions:
         if cancel.is_set:
             break
-        grading = _Grading(problem, source, mode, jobs, on_event or (lambda _: None), cancel)
+        grading = _Grading(problem, source, mode, jobs, on_event or (lambda _: None), cancel, allow_degraded)
         has_margin = not was_given and limit.bounds_above(expectation)
         if has_margin:
             grading.allowance = max(timing.ALLOWANCE, 1.1 * problem.limits.time_limit_to_tle)
@@ -187,6 +191,7 @@ class _Grading:
     jobs: int | None
     on_event: OnEvent
     cancel: Cancel
+    allow_degraded: bool = False
     repeated: bool = True
     allowance: float = timing.ALLOWANCE
     started: float = dataclasses.field(default_factory=time.monotonic)
@@ -242,7 +247,7 @@ class _Grading:
         problem = self.problem
         wanted = {"validator": problem.validator, "static": problem.static_validator, "grader": problem.grader}
         with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sandbox build") as pool:
-            judges = {name: pool.submit(_prepare, program, problem) for name, program in wanted.items() if program is not None}
+            judges = {name: pool.submit(self._prepare, program) for name, program in wanted.items() if program is not None}
             built = None if "submit-answer" in problem.kinds else self._build_submission()
             return built, {name: judge.result() for name, judge in judges.items()}
 
@@ -282,10 +287,22 @@ class _Grading:
             self.mistakes.append(f"group {group.name!r}: {mistake}")
         return verdict, score
 
+    def _prepare(self, program: JudgeProgram) -> Judge | BuildFailure:
+        try:
+            return validators.prepare(program, self.problem.limits, allow_degraded=self.allow_degraded)
+        except SandboxError as error:
+            return BuildFailure(f"a program of the problem could not be built: {error}", blame="judge")
+
     def _build_submission(self) -> Built | BuildFailure:
         problem = self.problem
         try:
-            return building.build(self.source, problem.limits, include=problem.include, allowed=problem.languages)
+            return building.build(
+                self.source,
+                problem.limits,
+                include=problem.include,
+                allowed=problem.languages,
+                allow_degraded=self.allow_degraded,
+            )
         except RequestError as error:
             return BuildFailure(str(error))
         except SandboxError as error:
@@ -337,13 +354,6 @@ class _Grading:
             wall_s=time.monotonic() - self.started,
             warnings=self.problem.warnings,
         )
-
-
-def _prepare(program: JudgeProgram, problem: Problem) -> Judge | BuildFailure:
-    try:
-        return validators.prepare(program, problem.limits)
-    except SandboxError as error:
-        return BuildFailure(f"a program of the problem could not be built: {error}", blame="judge")
 
 
 def _groups(group: Group) -> Iterator[Group]:

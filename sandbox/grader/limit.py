@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from sandbox.grader import timing
-from sandbox.grader.model import Expectation, Problem, Source, Verdict
+from sandbox.grader.model import Expectation, Problem, Source
 from sandbox.model.digest import sha256
 
 MOST_S = 30.0  # while the limit is not known
@@ -19,17 +19,13 @@ _lock = threading.Lock()
 
 
 def bounds_below(expectation: Expectation) -> bool:
-    """Whether a submission has to be fast enough: what is not permitted to be too slow is used, unless it says otherwise."""
-    if expectation.use_for_time_limit:
-        return expectation.use_for_time_limit == "lower"
-    return bool(expectation.permitted) and Verdict.TLE not in expectation.permitted
+    """Whether a submission has to be fast enough, so that the limit cannot be lower."""
+    return expectation.use_for_time_limit == "lower"
 
 
 def bounds_above(expectation: Expectation) -> bool:
     """Whether a submission has to be too slow, and by a margin (`time_limit_to_tle`)."""
-    if expectation.use_for_time_limit:
-        return expectation.use_for_time_limit == "upper"
-    return expectation.required == {Verdict.TLE}
+    return expectation.use_for_time_limit == "upper"
 
 
 def with_time_limit(problem: Problem, slowest: Callable[[Problem, Source], float | None]) -> Problem:

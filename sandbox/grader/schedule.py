@@ -104,8 +104,8 @@ def _break(place: Slot, broken: dict[str, tuple[str, str]]) -> None:
     """Note a failure in its group and in those above, as far as the verdict of a group rests on it."""
     for depth in range(len(place.groups) - 1, -1, -1):
         group = place.groups[depth]
-        if group.verdict_of in ("always_accept", "accept_if_any_accepted"):
-            return
+        if group.verdict_of in ("always_accept", "accept_if_any_accepted") or group.score_aggregation == "custom":
+            return  # it may still be accepted
         broken.setdefault(group.name, (place.child_of(depth), place.case.name))
         if group.ignored:
             return

@@ -62,8 +62,8 @@ def limits_of_judges(limits: Limits) -> Limits:
     )
 
 
-def prepare(program: JudgeProgram, limits: Limits) -> Judge | BuildFailure:
-    """Compile a judge's program, or look at the flags of a built-in checker."""
+def prepare(program: JudgeProgram, limits: Limits, *, allow_degraded: bool = False) -> Judge | BuildFailure:
+    """Compile a judge's program, or look at the flags of a built-in checker. `allow_degraded`: see `building.build`."""
     if "missing" in (program.builtin, program.protocol):
         return BuildFailure("the package asks for a validator of its own and has none", blame="judge")
     if program.source is None:
@@ -72,7 +72,7 @@ def prepare(program: JudgeProgram, limits: Limits) -> Judge | BuildFailure:
         except RequestError as error:
             return BuildFailure(str(error), blame="judge")
         return Judge(program)
-    built = building.build(program.source, limits_of_judges(limits))
+    built = building.build(program.source, limits_of_judges(limits), allow_degraded=allow_degraded)
     if isinstance(built, BuildFailure):
         reason = f"{program.source.origin} of the problem does not compile: {built.reason}"
         return dataclasses.replace(built, reason=reason, blame="judge")
@@ -215,10 +215,13 @@ def _built_in(name: str, case: Case, data: bytes | None, output: bytes, argument
         answer = case.answer.read_bytes() if case.answer else b""
         given = case.input.read_bytes() if data is None else data
         right, message = checkers.check(name, output, answer, given, arguments)
+        part = 1.0 if right else checkers.part(name, output, answer, arguments)
     except OSError as error:
         return judge_error(f"the data of {case.name} cannot be read: {error}")
     except RequestError as error:
         return judge_error(str(error))
+    if not right and part > 0:  # some checkers give points for a part of the output
+        return Judgement(Verdict.PAC, message, message=message, multiplier=part)
     return Judgement(Verdict.AC if right else Verdict.WA, "" if right else message, message=message)
 
 

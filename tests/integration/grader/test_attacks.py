@@ -12,7 +12,7 @@ from tests.support import problems
 from tests.support.clock import seconds
 from tests.support.problems import c, make, python
 
-pytestmark = pytest.mark.requires("gcc")
+pytestmark = pytest.mark.requires("gcc", "cgroup")
 
 FORK_BOMB = """
     #include <unistd.h>

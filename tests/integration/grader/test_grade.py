@@ -17,6 +17,8 @@ from sandbox.model.errors import RequestError
 from tests.support.clock import seconds
 from tests.support.problems import c, judge, make, python, source
 
+pytestmark = pytest.mark.requires("cgroup")
+
 RIGHT = "print(2 * int(input()))"
 CASES = {str(number): (f"{number}\n", f"{2 * number}\n") for number in range(1, 7)}
 LIMITS = {"time_s": 10.0}
@@ -186,7 +188,7 @@ def test_just_above_the_limit_is_measured_three_times_and_still_too_slow(tmp_pat
 @pytest.mark.requires("gcc")
 def test_a_time_limit_that_is_not_given_is_found_once(tmp_path):
     limits = {"time_is_given": False, "time_resolution": 0.1, "ac_to_time_limit": 2.0}
-    accepted = Expectation(permitted=frozenset({Verdict.AC}))
+    accepted = Expectation(permitted=frozenset({Verdict.AC}), use_for_time_limit="lower")
     problem = make(tmp_path, limits=limits, submissions=(("accepted/a.c", c(BUSY.replace("MILLISECONDS", "300")), accepted),))
 
     slow = grade(problem, c(BUSY.replace("MILLISECONDS", "2000")))
@@ -203,8 +205,8 @@ def test_a_time_limit_that_is_not_given_is_found_once(tmp_path):
 @pytest.mark.requires("gcc")
 def test_who_has_to_be_too_slow_has_to_be_so_by_a_margin(tmp_path):
     limits = {"time_is_given": False, "time_resolution": 0.1, "ac_to_time_limit": 1.0, "time_limit_to_tle": 2.0}
-    accepted = Expectation(permitted=frozenset({Verdict.AC}))
-    slow = Expectation(required=frozenset({Verdict.TLE}))
+    accepted = Expectation(permitted=frozenset({Verdict.AC}), use_for_time_limit="lower")
+    slow = Expectation(required=frozenset({Verdict.TLE}), use_for_time_limit="upper")
     programs = {"accepted/a.c": ("390", accepted), "slow/near.c": ("600", slow), "slow/far.c": ("5000", slow)}
     problem = make(
         tmp_path,

@@ -11,6 +11,8 @@ from sandbox.grader.model import JudgeProgram
 from tests.support.clock import seconds
 from tests.support.problems import judge, make, python
 
+pytestmark = pytest.mark.requires("cgroup")
+
 # The submission finds a number from 0 to 100: "? n" is answered with < or >= , "! n" is the last word.
 INTERACTOR = """
     import sys

@@ -12,6 +12,8 @@ from sandbox.grader.model import JudgeProgram, Source, Verdict
 from tests.support.clock import seconds
 from tests.support.problems import VALIDATOR, c, judge, make, python
 
+pytestmark = pytest.mark.requires("cgroup")
+
 RIGHT = "print(2 * int(input()))"
 SLOW_START = {"time_s": 10.0}  # an interpreter on a busy host
 
@@ -107,6 +109,14 @@ def test_a_validator_that_fails_is_a_judge_error_with_its_reason(tmp_path, name)
     assert found == "JE"
     assert said in report.reason
     assert time.monotonic() - started < seconds(60)
+
+
+def test_a_checker_that_gives_points_for_a_part(tmp_path):
+    problem = make(tmp_path, {"1": ("2\n", "a\nb\n")}, validator=JudgeProgram(builtin="linecount"), limits=SLOW_START)
+
+    case = verdict(problem, "print('a'); print('c')")[1].all_cases()[0]
+
+    assert (case.verdict, case.multiplier) == (Verdict.PAC, 0.5)
 
 
 def test_a_missing_validator_is_a_judge_error(tmp_path):

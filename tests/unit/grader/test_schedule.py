@@ -71,9 +71,12 @@ def test_an_ignored_group_ends_nothing_outside():
     assert words(root, {"sample/1": "WA"}) == "run skip run"
 
 
-@pytest.mark.parametrize("rule", ["always_accept", "accept_if_any_accepted"])
+@pytest.mark.parametrize(
+    "rule",
+    [{"verdict_of": "always_accept"}, {"verdict_of": "accept_if_any_accepted"}, {"score_aggregation": "custom"}],
+)
 def test_a_failure_that_does_not_make_a_group_fail_ends_nothing(rule):
-    root = tree(group("a", 2, verdict_of=rule), group("b", 1))
+    root = tree(group("a", 2, **rule), group("b", 1))
 
     assert words(root, {"a/1": "WA"}) == "run run run"
 
