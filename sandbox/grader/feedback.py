@@ -18,6 +18,7 @@ from sandbox.model.result import Exited, Outcome, RunResult, Signaled
 ACCEPT = 42
 REJECT = 43
 FOLDER = "feedback"
+_REJECTED = "the problem's own program rejects the output"  # what it says to judges is not for the submitter
 _MESSAGE_BYTES = 64 << 10
 _NUMBER_BYTES = 256
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -102,6 +103,7 @@ def read_ppf(run: RunResult, *, multi_pass: bool = False, score_on_reject: bool 
     next_pass = files.pop("nextpass.in", None) if multi_pass else None
     return Judgement(
         Verdict.AC if code == ACCEPT else Verdict.WA,
+        "" if code == ACCEPT else _REJECTED,
         message=message,
         team_message=text(files.get("teammessage.txt", b"")),
         score=number(files["score.txt"]) if "score.txt" in files else None,
@@ -163,7 +165,7 @@ def read_testlib(run: RunResult) -> Judgement:
         case 0:
             return Judgement(Verdict.AC, message=said, run=run)
         case 1 | 4:
-            return Judgement(Verdict.WA, message=said, run=run)
+            return Judgement(Verdict.WA, _REJECTED, message=said, run=run)
         case 2 | 8:
             return Judgement(Verdict.WA, "the output has not the form that was asked for", message=said, run=run)
         case 7:
@@ -175,7 +177,10 @@ def read_dmoj(run: RunResult) -> Judgement:
     """The answer of a checker in DMOJ's default form: 0 accepts, 1 rejects, the message for the submitter is on stdout."""
     said = text(run.stdout).strip()
     if run.outcome is Outcome.EXITED and run.exit in (Exited(0), Exited(1)):
-        return Judgement(Verdict.AC if run.exit == Exited(0) else Verdict.WA, message=said, team_message=said, run=run)
+        right = run.exit == Exited(0)
+        return Judgement(
+            Verdict.AC if right else Verdict.WA, "" if right else _REJECTED, message=said, team_message=said, run=run
+        )
     return judge_error(how_it_ended(run, "the checker") + "; 0 accepts, 1 rejects", run, said)
 
 

@@ -91,7 +91,7 @@ BAD_VALIDATORS = {
     "link": ("import os, sys; os.symlink('/etc/passwd', sys.argv[3] + 'judgemessage.txt'); sys.exit(42)", "judgemessage.txt"),
     "pipe": ("import os, sys; os.mkfifo(sys.argv[3] + 'judgemessage.txt'); sys.exit(43)", "judgemessage.txt"),
     "huge-message": (
-        "import sys\nf = open(sys.argv[3] + 'judgemessage.txt', 'w')\nfor _ in range(100): f.write('x' * (1 << 20))\nsys.exit(43)",
+        "import sys\nf = open(sys.argv[3] + 'judgemessage.txt', 'w')\nfor _ in range(100): f.write('x' * 1048576)\nsys.exit(43)",
         "judgemessage.txt",
     ),
     "syntax": ("def", "does not compile"),
