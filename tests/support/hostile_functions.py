@@ -82,7 +82,10 @@ FORGERIES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("RTE", "WA"),
     ),
     "sends a deep value": (
-        "import os\ndef square(x):\n    os.write(3, b'[\"value\", ' + b'[' * 100000 + b']' * 100000 + b', null]\\n')\n    return 4\n",
+        (
+            "import os\ndef square(x):\n    os.write(3, b'[\"value\", ' + b'[' * 100000 + b']' * 100000 + b', null]\\n')\n"
+            "    return 4\n"
+        ),
         ("RTE", "WA"),
     ),
     "raises what ends a test": ("def square(x):\n    raise KeyboardInterrupt\n", ("RTE",)),
