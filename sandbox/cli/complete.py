@@ -38,3 +38,14 @@ def override_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -
     _, values = ORDERED.get(key, ("", ()))
     words = [f"{key}={str(value).lower()}" for value in values]
     return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+def language_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - click's
+    """Ids of languages, with their names beside them."""
+    from sandbox.grader import languages
+
+    try:
+        known = languages.load()
+    except SandboxError:
+        return []
+    return [CompletionItem(name, help=item.name) for name, item in known.items() if name.startswith(incomplete)]

@@ -16,11 +16,16 @@ _EPILOG = """\b
 Examples:
   sandbox run -- python3 untrusted.py
   sandbox run --profile strict --limit wall=2s -v -- ./a.out < input
+  sandbox grade problem/ solution.cpp
   sandbox profile explain python
   sandbox doctor
 """
 _COMMANDS = {
     "run": ("sandbox.cli.run", "run"),
+    "grade": ("sandbox.cli.grade", "grade"),
+    "verify": ("sandbox.cli.verify", "verify"),
+    "evaluate": ("sandbox.cli.evaluate", "evaluate"),
+    "languages": ("sandbox.cli.languages", "languages"),
     "profile": ("sandbox.cli.profile", "profile"),
     "doctor": ("sandbox.cli.doctor", "doctor"),
     "selftest": ("sandbox.cli.selftest", "selftest"),

@@ -2,6 +2,7 @@
 
     SandboxError(blame, retryable, hint)
       RequestError            the caller's argument is wrong
+        ProblemError          a problem package is wrong or cannot be read: file, line
       ProfileError            a profile was not found, is not TOML, or is not valid
       PolicyError             an override would loosen the profile
       UnsupportedHostError    this host lacks a feature: its consequence and remedy, as `sandbox doctor` prints it
@@ -69,6 +70,24 @@ class SandboxError(Exception):
 
 class RequestError(SandboxError):
     """An argument of the call is wrong (empty argv, NUL in a string, a limit that is negative)."""
+
+
+class ProblemError(RequestError):
+    """A problem package is wrong, or cannot be read.
+
+    Attributes:
+        file: inside the package, such as "data/secret/testdata.yaml"; the package itself when it has no such file.
+        line: 1-based line, 0 if unknown.
+    """
+
+    def __init__(self, message: str, *, file: str = "", line: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.file = file
+        self.line = line
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.file and self.line else self.file
+        return f"{where}: {super().__str__()}" if where else super().__str__()
 
 
 class ProfileError(SandboxError):

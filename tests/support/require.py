@@ -190,7 +190,33 @@ def _system_python(code: str) -> Callable[[], str | None]:
     return check
 
 
+def _language(name: str) -> Callable[[], str | None]:
+    """Whether the host has the compiler or interpreter of a language, where a sandbox sees it."""
+
+    def check() -> str | None:
+        from sandbox.grader import languages
+
+        missing_programs = languages.available([languages.load()[name]])[0].missing
+        return f"no {', '.join(missing_programs)} that a sandbox sees" if missing_programs else None
+
+    return check
+
+
+def rust_toolchain() -> str:
+    """Where rustup has put a toolchain for the user who runs the tests; "" where there is none."""
+    from pathlib import Path
+
+    found = sorted(Path.home().glob(".rustup/toolchains/stable-*/bin/rustc"))
+    return str(found[0].parents[1]) if found else ""
+
+
+LANGUAGES = (
+    *("bash", "c", "cpp", "csharp", "go", "haskell", "java", "javascript", "kotlin", "lua", "ocaml", "pascal", "perl", "php"),
+    *("prolog", "pypy3", "python3", "ruby", "rust", "typescript"),
+)
 _CHECKS: dict[str, Callable[[], str | None]] = {
+    **{f"language {name}": _language(name) for name in LANGUAGES},
+    "rust toolchain": lambda: None if rust_toolchain() else "no stable toolchain below ~/.rustup",
     "userns": _userns,
     "seccomp": _seccomp,
     "landlock": _landlock,

@@ -1,0 +1,88 @@
+"""`sandbox verify`: whether the submissions of a problem get what they claim."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from sandbox.cli import errors, grading, text
+from sandbox.model.errors import RequestError
+
+if TYPE_CHECKING:
+    from sandbox.grader.grade import Verified
+    from sandbox.grader.model import Problem
+
+_EPILOG = """\b
+Examples:
+  sandbox verify problem/
+  sandbox verify --html report.html problem.zip
+  sandbox verify problem/ --json | jq '.submissions[] | select(.holds | not) | .complaints'
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("problem", type=click.Path())
+@click.option("-j", "--jobs", type=click.IntRange(1, 1024), help="Cases at once; as many as there are cores by default.")
+@click.option("--time-limit", metavar="TIME", help='CPU time of a case instead of the problem\'s: "2s".')
+@click.option(
+    "--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False), help="Write a report as one page to FILE too."
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout, also on a terminal.")
+@click.pass_context
+def verify(
+    ctx: click.Context, *, problem: str, jobs: int | None, time_limit: str | None, html_file: str | None, as_json: bool
+) -> None:
+    """Grade every submission of PROBLEM and hold it against what it claims. Exit code 1 when one does not hold.
+
+    On a terminal a table; in a pipe one JSON object.
+    """
+    from sandbox.grader.grade import verify_all
+
+    grading.need_extra()
+    grading.check_place(html_file)
+    loaded = grading.load(problem, time_limit)
+    if not loaded.submissions:
+        raise RequestError(f"{loaded.name}: there is nothing to verify: the problem has no submissions")
+    with grading.bar() as tell:
+        found = verify_all(loaded, jobs=jobs, on_event=grading.follow(tell))
+    if html_file is not None:
+        from sandbox.grader import html
+
+        grading.write(html_file, html.page([item.report for item in found], title=loaded.name))
+    if as_json or not sys.stdout.isatty():
+        _say_json(loaded, found)
+    else:
+        _print(found)
+    ctx.exit(int(any(item.complaints for item in found)))
+
+
+def _say_json(problem: Problem, found: Sequence[Verified]) -> None:
+    from sandbox.grader import jsons
+
+    rows = [
+        {
+            "name": item.name,
+            "holds": not item.complaints,
+            "complaints": list(item.complaints),
+            "report": jsons.report(item.report),
+        }
+        for item in found
+    ]
+    holds = not any(item.complaints for item in found)
+    errors.say_json({"problem": problem.name, "holds": holds, "warnings": list(problem.warnings), "submissions": rows})
+
+
+def _print(found: Sequence[Verified]) -> None:
+    rows = [
+        (item.name, item.report.language, item.report.verdict.value, "FAIL" if item.complaints else "PASS", item.report.reason)
+        for item in found
+    ]
+    text.table(("SUBMISSION", "LANGUAGE", "VERDICT", "CLAIM", "REASON"), rows)
+    for item in found:
+        for complaint in item.complaints:
+            text.paragraphs(f"{text.one_line(item.name)}: {text.one_line(complaint)}")
+    bad = sum(bool(item.complaints) for item in found)
+    text.emit(f"\n{len(found) - bad} hold, {bad} do not\n")

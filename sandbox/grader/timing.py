@@ -1,0 +1,192 @@
+"""Time that can be defended: whole cores for runs, repeated runs near the limit, and what the host took away.
+
+A verdict rests on CPU time, which does not grow while others use the machine, but it has noise. A run whose time lies near
+the limit is repeated, and the fastest one counts: noise only ever adds. How far the runs lay apart stays in the result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sandbox.grader.model import Limits, Timing
+from sandbox.model.result import Outcome, RunResult
+
+MARGIN = 0.1  # of the limit, on both sides: within it one more run may change the verdict
+MOST_RUNS = 3
+ALLOWANCE = 1.25  # the sandbox ends a run here: a time above the limit can be seen as a number, not only as an end
+_LEAST_ALLOWANCE_S = 0.1
+_IDLE_S = 2.0
+_WALL_FACTOR = 4.0
+_WALL_S = 10.0
+_STEAL = 7  # field of a line of /proc/stat after its name; source: proc_stat(5)
+
+
+def cpu_s(run: RunResult) -> float:
+    """CPU seconds of everything in the sandbox."""
+    return (run.usage.cpu_user_ns + run.usage.cpu_system_ns) / 1e9
+
+
+def again(times: Sequence[float], limit_s: float) -> bool:
+    """Whether one more run is worth it, after runs that took `times` CPU seconds.
+
+    A time within the margin above the limit is measured up to three times, since the next may be below. One within the margin
+    below the limit is accepted as it is, and measured once more for the spread.
+    """
+    if not times or len(times) >= MOST_RUNS:
+        return False
+    best = min(times)
+    if best <= limit_s:
+        return best >= (1 - MARGIN) * limit_s and len(times) < 2
+    return best <= (1 + MARGIN) * limit_s
+
+
+def fastest(runs: Sequence[RunResult]) -> RunResult:
+    """The run that counts: the least CPU time."""
+    return min(runs, key=cpu_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """After how many seconds a sandbox ends a run. `idle_s`: without any progress of CPU time; None is not watched."""
+
+    cpu_s: float
+    wall_s: float
+    idle_s: float | None
+
+
+def clocks(limits: Limits, allowance: float = ALLOWANCE, *, interactive: bool = False) -> Clocks:
+    """How long a sandbox lets a submission go on.
+
+    CPU time up to `allowance` limits, by default a quarter above one, so that a near miss is measured. Elapsed time is generous:
+    a busy host must not make a verdict. Who sleeps is found by the lack of progress instead; an interactive submission waits for
+    its judge by right.
+    """
+    cpu = max(limits.time_s * allowance, limits.time_s + _LEAST_ALLOWANCE_S)
+    if interactive:
+        return Clocks(cpu, 2 * limits.time_s + _WALL_S / 2, None)
+    return Clocks(cpu, _WALL_FACTOR * limits.time_s + _WALL_S, max(_IDLE_S, 2 * limits.time_s))
+
+
+def record(runs: Sequence[RunResult], counts: RunResult, cpus: tuple[int, ...], steal: float | None) -> Timing:
+    """What the time of a case rests on. The kernel's count of preemptions is not in a `RunResult`: it stays unknown."""
+    return Timing(
+        cpu_s=cpu_s(counts),
+        wall_s=counts.usage.wall_ns / 1e9,
+        runs=tuple(cpu_s(run) for run in runs),
+        throttled_s=counts.usage.throttled_ns / 1e9 if _is_counted(counts) else None,
+        steal_s=steal,
+        cpus=cpus,
+    )
+
+
+def _is_counted(run: RunResult) -> bool:
+    """Whether control groups counted: stand-ins do not see throttling."""
+    return not any(item.control in ("cpu", "cgroup") for item in run.degraded)
+
+
+def steal_s(text: str, cpus: tuple[int, ...], ticks: int) -> float | None:
+    """Seconds that the hypervisor took from these CPUs (all where none is named), from the text of /proc/stat."""
+    names = {f"cpu{number}" for number in cpus} or {"cpu"}
+    found = [line.split() for line in text.splitlines() if line.split(" ", 1)[0] in names]
+    if not found or any(len(words) <= _STEAL + 1 for words in found):
+        return None
+    return sum(int(words[_STEAL + 1]) for words in found) / ticks
+
+
+def read_steal(cpus: tuple[int, ...]) -> float | None:
+    """`steal_s` of now; None where it cannot be read."""
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            return steal_s(file.read(), cpus, os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError):
+        return None
+
+
+def infer_limit(accepted: Mapping[str, float], limits: Limits) -> float:
+    """The time limit of a problem that gives none: `ac_to_time_limit` times the slowest accepted submission, rounded up.
+
+    Args:
+        accepted: slowest case of each accepted submission, in CPU seconds.
+        limits: the multipliers, and `time_resolution` of which the limit is a multiple.
+
+    Source: problem package format 2025-09, "Timelimit inference" and `time_resolution`.
+    """
+    if not accepted:
+        return limits.time_s
+    steps = math.ceil(max(accepted.values()) * limits.ac_to_time_limit / limits.time_resolution - 1e-9)
+    return max(1, steps) * limits.time_resolution
+
+
+def too_fast(limit_s: float, slow: Mapping[str, float], limits: Limits) -> list[str]:
+    """Submissions that have to be too slow, and are not by the margin `time_limit_to_tle`; each as a sentence."""
+    least = limit_s * limits.time_limit_to_tle
+    return [
+        f"{name} takes {taken:.2f} s, but has to be slower than {least:.2f} s ({limits.time_limit_to_tle:g} times the time limit)"
+        for name, taken in sorted(slow.items())
+        if taken < least
+    ]
+
+
+def clock_ended(run: RunResult) -> bool:
+    """Whether elapsed time ended the run although the program was computing: a busy host may be why, another run can tell."""
+    return run.outcome is Outcome.WALL_TIME and cpu_s(run) * 1e9 > 0.2 * run.usage.wall_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """A place for one run at a time. `cpus` is empty where runs cannot be pinned."""
+
+    number: int
+    cpus: tuple[int, ...]
+
+
+class Cores:
+    """Lends each core to one case at a time, so that parallel cases do not share one."""
+
+    def __init__(self, count: int | None = None, *, pinned: bool = True) -> None:
+        usable = sorted(os.sched_getaffinity(0))
+        count = count or len(usable)
+        # more cases than cores were asked for: sharing a core on purpose would be worse than the kernel's choice
+        named = usable if pinned and count <= len(usable) else []
+        self.all = tuple(Core(number, (named[number],) if named else ()) for number in range(count))
+        self._free: queue.SimpleQueue[Core] = queue.SimpleQueue()
+        for core in self.all:
+            self._free.put(core)
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Core]:
+        """A core, as soon as one is free."""
+        core = self._free.get()
+        try:
+            yield core
+        finally:
+            self._free.put(core)
+
+
+_shared: dict[bool, Cores] = {}
+_shared_lock = threading.Lock()
+
+
+def cores(jobs: int | None, *, pinned: bool) -> Cores:
+    """Where the cases of a grading run. All gradings of this process share its cores, unless more at once are asked for."""
+    if jobs is not None and jobs > len(os.sched_getaffinity(0)):
+        return Cores(jobs, pinned=False)
+    with _shared_lock:
+        if pinned not in _shared:
+            _shared[pinned] = Cores(pinned=pinned)
+        return _shared[pinned]
+
+
+def _after_fork() -> None:
+    global _shared_lock
+    _shared_lock = threading.Lock()
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,119 @@
+"""Completions that are right, wrong, and hostile, against tests of every form; what one leaves behind, none after it meets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.grader import functions
+from sandbox.grader.functions import FunctionResult, Sample, evaluate, sample
+from sandbox.grader.model import Verdict
+from tests.support.hostile_functions import FORGERIES, INTERFERENCE, SPY
+
+pytestmark = pytest.mark.requires("system python")
+
+TASKS = Path(__file__).resolve().parents[2] / "cases" / "functions" / "tasks.jsonl"
+TEST = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 9\n    assert not candidate(0)\n"
+RIGHT = "def square(x):\n    return x * x\n"
+
+
+@pytest.fixture
+def grade(degraded: bool):
+    def call(programs: list[str | Sample], **options: Any) -> list[FunctionResult]:
+        samples = [one if isinstance(one, Sample) else Sample("t", one, TEST, entry_points=("square",)) for one in programs]
+        return evaluate(samples, allow_degraded=degraded, **{"time_limit_s": 3.0, **options})
+
+    return call
+
+
+def test_right_solutions_of_every_form_pass(grade):
+    rows = [json.loads(line) for line in TASKS.read_text().splitlines()]
+    results = grade([sample(row) for row in rows])
+    assert [(result.task_id, result.verdict, result.reason) for result in results] == [(row["task_id"], "AC", "") for row in rows]
+    assert all(result.calls > 1 and result.wall_s > 0 for result in results)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forged_pass_is_none(grade, name, batch):
+    """The right solution beside it, in the same sandbox where there are batches, still passes."""
+    program, allowed = FORGERIES[name]
+    before, forged, after = grade([RIGHT, program, RIGHT], batch=batch)
+    assert forged.verdict in allowed, (forged.verdict, forged.reason)
+    assert not forged.passed
+    assert before.passed, before.reason
+    assert after.passed, after.reason
+
+
+@pytest.mark.parametrize("name", INTERFERENCE)
+def test_what_a_sample_leaves_or_kills_harms_no_other(grade, name):
+    program, allowed = INTERFERENCE[name]
+    results = grade([RIGHT, RIGHT, program, RIGHT, RIGHT], batch=8, jobs=1)
+    assert results[2].verdict in allowed, (results[2].verdict, results[2].reason)
+    assert [result.verdict for result in results[:2] + results[3:]] == ["AC"] * 4
+
+
+def test_a_completion_cannot_look_into_the_judge(grade):
+    test = "def check(candidate):\n    assert candidate() == [], candidate()\n"
+    (result,) = grade([Sample("t", SPY, test, entry_points=("spy",))])
+    assert result.passed, result.reason
+
+
+def test_it_could_if_the_judge_were_dumpable(grade, monkeypatch):
+    """The same spy, where the judge was changed to stay open: it sees something, so the test above can fail."""
+    copied = functions._copied
+
+    def opened(place: Path):
+        mount = copied(place)
+        file = place / "inside" / "function_judge.py"
+        text = file.read_text()
+        assert "_prctl(_PR_SET_DUMPABLE, 0)\n" in text
+        text = text.replace("_prctl(_PR_SET_DUMPABLE, 0)\n", "_prctl(_PR_SET_DUMPABLE, 1)\n")
+        file.write_text(text.replace("if _prctl(_PR_GET_DUMPABLE, 0) != 0:", "if _prctl(_PR_GET_DUMPABLE, 0) != 1:"))
+        return mount
+
+    monkeypatch.setattr(functions, "_copied", opened)
+    test = "def check(candidate):\n    assert candidate() == [], candidate()\n"
+    (result,) = grade([Sample("t", SPY, test, entry_points=("spy",))])
+    assert result.verdict is Verdict.WA
+    assert "/mem" in result.reason or "/fd/" in result.reason
+
+
+def test_tests_are_judged_too(grade):
+    def one(test: str, points: tuple[str, ...] = ("square",), prompt: str = "") -> Sample:
+        return Sample("t", RIGHT + "def helper(x):\n    return 4\n", test, prompt, points)
+
+    results = grade(
+        [
+            one("assert square(2) == "),
+            one("def check(candidate):\n    assert True\n"),
+            one("assert square(2) == helper(2)"),
+            one("assert square(2) == helper(2)", points=()),
+            one("assert square(2) == helper(2)", points=("square", "helper")),
+            one("assert math.isclose(square(2), 4)", points=()),
+            one("assert cube(2) == 8", points=("cube",)),
+            one("def test_it():\n    assert square(2) == 5\n"),
+        ]
+    )
+    words = [(result.verdict.value, result.reason) for result in results]
+    assert [verdict for verdict, _ in words] == ["JE", "JE", "JE", "JE", "AC", "AC", "WA", "WA"]
+    assert "prove nothing" in words[1][1]
+    assert "helper" in words[2][1]
+    assert "several names" in words[3][1]
+    assert "does not define 'cube'" in words[6][1]
+    assert "assert square(2) == 5" in words[7][1]
+
+
+def test_tests_that_change_the_interpreter_are_the_last_of_their_batch(grade):
+    test = "import builtins\nbuiltins.abs = None\nassert square(2) == 4\n"
+    plain = "assert abs(square(2)) == 4\n"
+    results = grade([Sample("t", RIGHT, text, entry_points=("square",)) for text in (plain, test, plain)], jobs=1)
+    assert [result.verdict for result in results] == ["AC"] * 3
+
+
+def test_a_profile_without_a_warm_interpreter_grades_alike(grade):
+    results = grade([RIGHT, "def square(x):\n    return 4\n"], profile="python")
+    assert [result.verdict for result in results] == ["AC", "WA"]

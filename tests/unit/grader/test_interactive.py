@@ -1,0 +1,116 @@
+"""The pipes between a submission and its judge."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+
+from sandbox.grader.cancel import Cancel
+from sandbox.grader.interactive import TRANSCRIPT_BYTES, Channel, Transcript
+
+
+def in_thread(call):
+    out = []
+    thread = threading.Thread(target=lambda: out.append(call()), daemon=True)
+    thread.start()
+    return thread, out
+
+
+def test_what_is_put_in_comes_out_and_then_the_end():
+    channel = Channel()
+    assert channel.put(b"hello")
+    channel.end()
+
+    assert os.read(channel.reader, 100) == b"hello"
+    assert os.read(channel.reader, 100) == b""
+    channel.close()
+
+
+def test_a_writer_waits_for_a_slow_reader():
+    channel = Channel()
+    data = os.urandom(1_000_000)
+    thread, out = in_thread(lambda: channel.put(data))
+    got = bytearray()
+    while len(got) < len(data):
+        try:
+            got += os.read(channel.reader, 65536)
+        except BlockingIOError:
+            select.select([channel.reader], [], [], 1.0)
+    thread.join()
+
+    assert (bytes(got), out) == (data, [True])
+    channel.close()
+
+
+def test_a_writer_that_waits_goes_on_when_the_reader_is_gone():
+    channel = Channel()
+    thread, out = in_thread(lambda: channel.put(bytes(1_000_000)))
+    channel.drop()
+    thread.join(30)
+
+    assert out == [False]
+    assert channel.put(b"more") is False
+    channel.close()
+
+
+def test_a_writer_does_not_wait_beyond_the_deadline():
+    channel = Channel()
+    channel.deadline = time.monotonic() + 0.05
+
+    assert channel.put(bytes(1_000_000)) is False
+    channel.close()
+
+
+def test_no_descriptor_is_inherited():
+    channel = Channel()
+
+    assert not os.get_inheritable(channel.reader)
+    assert not os.get_inheritable(channel._writer)
+    channel.close()
+
+
+def test_a_transcript_is_bounded():
+    transcript = Transcript()
+    for _ in range(100_000):
+        transcript.add("<", b"x")
+    for _ in range(10):
+        transcript.add(">", bytes(TRANSCRIPT_BYTES))
+
+    assert len(transcript.entries) < 5000
+    assert transcript.entries[-1][1].endswith("…".encode())
+
+
+class Runs:
+    def __init__(self):
+        self.ended = 0
+
+    def cancel(self):
+        self.ended += 1
+
+
+def test_cancel_reaches_what_is_watched_and_what_comes_later():
+    above = Cancel()
+    below = Cancel(above)
+    before, after, outside = Runs(), Runs(), Runs()
+    with below.watching(outside):
+        pass
+    with below.watching(before):
+        above.cancel()
+        assert before.ended == 1
+    with below.watching(after):
+        assert after.ended == 1
+
+    assert below.is_set
+    assert outside.ended == 0
+
+
+def test_cancel_of_one_case_leaves_the_others():
+    above = Cancel()
+    one, other = Cancel(above), Cancel(above)
+    run, neighbour = Runs(), Runs()
+    with one.watching(run), other.watching(neighbour):
+        one.cancel()
+
+    assert (run.ended, neighbour.ended, above.is_set) == (1, 0, False)

@@ -1,0 +1,117 @@
+"""What a time rests on, and when it is measured again."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from sandbox.grader import timing
+from sandbox.grader.model import Limits
+from sandbox.model.result import Outcome, Usage
+from tests.unit.cli.fakes import make_result
+
+
+def took(cpu, wall=None, **changes):
+    usage = Usage(
+        cpu_user_ns=round(cpu * 1e9), cpu_system_ns=0, wall_ns=round((wall or cpu) * 1e9), memory_peak_bytes=1, pids_peak=1,
+        output_bytes=0, throttled_ns=30_000_000,
+    )  # fmt: skip
+    return make_result(usage=usage, **changes)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ((), False),
+        ((0.5,), False),
+        ((0.95,), True),
+        ((0.95, 0.97), False),
+        ((1.05,), True),
+        ((1.05, 1.02), True),
+        ((1.05, 1.02, 1.03), False),
+        ((1.05, 0.99), False),
+        ((1.2,), False),
+        ((1.2, 1.05), True),
+    ],
+)
+def test_a_time_near_the_limit_is_measured_again(times, expected):
+    assert timing.again(times, 1.0) is expected
+
+
+def test_the_fastest_run_counts_and_the_spread_is_kept():
+    runs = [took(1.05), took(0.99), took(1.01)]
+
+    best = timing.fastest(runs)
+    found = timing.record(runs, best, (1,), 0.25)
+
+    assert (found.cpu_s, found.runs, found.cpus, found.steal_s) == (0.99, (1.05, 0.99, 1.01), (1,), 0.25)
+    assert found.spread_s == pytest.approx(0.06)
+    assert found.throttled_s == 0.03
+    assert found.forced_switches is None
+
+
+def test_the_sandbox_ends_a_run_above_the_limit_so_that_a_near_miss_is_a_number():
+    found = timing.clocks(Limits(time_s=2.0))
+
+    assert found.cpu_s > (1 + timing.MARGIN) * 2.0
+    assert found.wall_s > 2 * found.cpu_s
+    assert found.idle_s >= 2.0
+
+
+def test_who_waits_for_a_judge_is_not_idle():
+    assert timing.clocks(Limits(), interactive=True).idle_s is None
+
+
+STAT = "cpu  1 2 3 4 5 6 7 80 9 10\ncpu0 1 2 3 4 5 6 7 50 9 10\ncpu1 1 2 3 4 5 6 7 30 9 10\nintr 5\n"
+
+
+@pytest.mark.parametrize(("cpus", "seconds"), [((), 0.8), ((0,), 0.5), ((0, 1), 0.8), ((7,), None)])
+def test_time_that_the_hypervisor_took(cpus, seconds):
+    assert timing.steal_s(STAT, cpus, 100) == seconds
+
+
+def test_an_old_kernel_does_not_say_it():
+    assert timing.steal_s("cpu0 1 2 3 4\n", (0,), 100) is None
+
+
+@pytest.mark.parametrize(("times", "limit"), [({"a": 0.3, "b": 0.1}, 1.0), ({"a": 1.2}, 3.0), ({"a": 0.5}, 1.0), ({}, 7.0)])
+def test_a_limit_from_the_accepted_submissions(times, limit):
+    assert timing.infer_limit(times, Limits(time_s=7.0)) == limit
+
+
+def test_who_has_to_be_too_slow_and_is_not():
+    assert timing.too_fast(2.0, {"slow.py": 3.1, "quick.py": 2.9}, Limits()) == [
+        "quick.py takes 2.90 s, but has to be slower than 3.00 s (1.5 times the time limit)"
+    ]
+
+
+def test_a_clock_ended_a_busy_program_or_a_sleeping_one():
+    assert timing.clock_ended(took(4.0, 10.0, outcome=Outcome.WALL_TIME))
+    assert not timing.clock_ended(took(0.01, 10.0, outcome=Outcome.WALL_TIME))
+    assert not timing.clock_ended(took(9.0, 10.0))
+
+
+def test_a_core_is_lent_to_one_at_a_time():
+    cores = timing.Cores(1)
+    order = []
+    waiting = threading.Event()
+
+    def second():
+        waiting.set()
+        with cores.lend():
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with cores.lend() as core:
+        thread.start()
+        waiting.wait()
+        order.append("first")
+        assert len(core.cpus) == 1
+    thread.join()
+
+    assert order == ["first", "second"]
+
+
+def test_more_cases_at_once_than_cores_are_not_pinned():
+    assert all(core.cpus == () for core in timing.Cores(4096).all)
