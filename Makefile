@@ -4,7 +4,7 @@ PYTEST_WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: setup run test test-user check format lock audit escape faults soak fuzz test-vm escape-vm bench clean
+.PHONY: setup run test test-user check format lock audit escape faults soak fuzz test-vm escape-vm bench grade-all clean
 
 setup:
 	@scripts/setup
@@ -21,6 +21,11 @@ test:
 test-user:
 	@scripts/setup --tests
 	@scripts/as-user -n $(PYTEST_WORKERS) tests/integration
+
+# The long form of the grader's tests: every language of this host, every kind of forgery in both ways, twenty gradings.
+grade-all:
+	@scripts/setup --tests
+	@SANDBOX_GRADE_ALL=1 $(PY) -m pytest -p no:cacheprovider -n $(PYTEST_WORKERS) tests/integration/grader
 
 check: setup
 	.venv/bin/ruff check .

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import leaks, programs
+from tests.support import forms, leaks, programs
 from tests.support.clock import SLOWNESS, seconds, wait_until
 from tests.support.require import missing, require, required
 
@@ -32,7 +32,11 @@ def pytest_report_header() -> list[str]:
 
     kind = next((name for name in ("cgroup2", "cgroup1") if missing(name) is None), "none usable (allow_degraded=True)")
     demanded = ", ".join(sorted(required())) or "nothing"
-    return [f"sandbox: uid {os.getuid()}, control groups: {kind}, slowness {SLOWNESS:g}, SANDBOX_REQUIRE: {demanded}"]
+    grader = "all" if forms.ALL else "the short form (all: make grade-all)"
+    return [
+        f"sandbox: uid {os.getuid()}, control groups: {kind}, slowness {SLOWNESS:g}, SANDBOX_REQUIRE: {demanded}",
+        f"tests of the grader: {grader}",
+    ]
 
 
 @pytest.fixture(scope="session")

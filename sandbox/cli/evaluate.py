@@ -30,7 +30,7 @@ Examples:
 @click.option("--restart", is_flag=True, help="Grade everything again, also what the results have already.")
 @click.option("-k", "ks", type=click.IntRange(1), multiple=True, default=(1, 10, 100), show_default=True, help="k of pass@k.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 1024), help="Sandboxes at once; as many as there are cores by default.")
-@click.option("--batch", type=click.IntRange(1, 1024), default=32, show_default=True, help="Samples that share a sandbox.")
+@click.option("--batch", type=click.IntRange(1, 1024), default=1, show_default=True, help="Samples that share a sandbox.")
 @click.option("--time-limit", metavar="TIME", default="10s", show_default=True, help="CPU time of a sample.")
 @click.option("--memory", metavar="SIZE", default="512MiB", show_default=True, help="Memory of a sample.")
 @click.option("-p", "--profile", default="python-warm", show_default=True, metavar="NAME", help="What completions run under.")

@@ -58,6 +58,8 @@ class Attempt:
     reason: str
     judgement: Judgement | None = None
     transcript: Transcript = field(default_factory=Transcript)
+    beside_s: float = 0.0  # CPU seconds of the interactor
+    starved: bool = False  # others had its core: what a clock said does not count
 
 
 @dataclass(slots=True)
@@ -147,18 +149,28 @@ class _Judging:
         """The attempt that counts: near the limit the fastest of several."""
         limits = self.stage.problem.limits
         before = timing.read_steal(self.core.cpus)
-        attempts = [self._attempt(now)]
-        while self.stage.repeated and not self.cancel.is_set and _is_doubtful(attempts, limits.time_s):
-            attempts.append(self._attempt(now))
-        after = timing.read_steal(self.core.cpus)
+        attempts = [self._watched(now)]
+        while not self.cancel.is_set and _is_doubtful(attempts, limits.time_s, repeated=self.stage.repeated):
+            attempts.append(self._watched(now))
+        steal = timing.between(before, timing.read_steal(self.core.cpus))
         runs = [attempt.run for attempt in attempts]
-        best = min(attempts, key=lambda attempt: (attempt.verdict is Verdict.TLE, timing.cpu_s(attempt.run)))
-        steal = after - before if before is not None and after is not None else None
+        best = min(attempts, key=lambda attempt: (attempt.starved, attempt.verdict is Verdict.TLE, timing.cpu_s(attempt.run)))
         found = timing.record(runs, best.run, self.core.cpus, steal)
         if self.timed is None or found.cpu_s > self.timed[0].cpu_s:
             self.timed = found, best.run
         self.memory_bytes = max(self.memory_bytes, best.run.usage.memory_peak_bytes)
         return best
+
+    def _watched(self, now: _Pass) -> Attempt:
+        """An attempt whose clocks count only when the program could have run."""
+        before = timing.read_idle(self.core.cpus)
+        attempt = self._attempt(now)
+        idle = timing.between(before, timing.read_idle(self.core.cpus))
+        if attempt.verdict is Verdict.TLE and timing.starved(attempt.run, idle, attempt.beside_s):
+            wall = attempt.run.usage.wall_ns / 1e9
+            reason = f"the host was too busy: the program had {timing.cpu_s(attempt.run):.2f} s of CPU time in {wall:.2f} s"
+            return dataclasses.replace(attempt, verdict=Verdict.JE, reason=reason, starved=True)
+        return attempt
 
     def _attempt(self, now: _Pass) -> Attempt:
         if "interactive" in self.stage.problem.kinds:
@@ -230,7 +242,7 @@ class _Judging:
             )
         of_run = verdicts.of_run(ended.submission, self.stage.problem.limits, language=self.built.language)
         verdict, reason, judgement = decide(ended, of_run, self._read(ended.judge))
-        return Attempt(ended.submission, verdict, reason, judgement, transcript)
+        return Attempt(ended.submission, verdict, reason, judgement, transcript, timing.cpu_s(ended.judge))
 
     def _read(self, run: RunResult) -> Judgement:
         multi_pass = "multi-pass" in self.stage.problem.kinds
@@ -264,9 +276,13 @@ def result_of(case: Case, judgement: Judgement) -> CaseResult:
     )
 
 
-def _is_doubtful(attempts: list[Attempt], limit_s: float) -> bool:
-    """Whether one more run could change the verdict, or says how sure it is."""
+def _is_doubtful(attempts: list[Attempt], limit_s: float, *, repeated: bool) -> bool:
+    """Whether one more run could change the verdict, or says how sure it is. Who got no CPU is run once more in any case."""
     last = attempts[-1]
+    if last.starved:
+        return len(attempts) < 2
+    if not repeated:
+        return False
     if last.verdict not in (None, Verdict.TLE) or last.run.outcome is Outcome.CANCELED:
         return False
     if len(attempts) < timing.MOST_RUNS and timing.clock_ended(last.run):

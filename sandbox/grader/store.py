@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sandbox.grader.removal import remove
 from sandbox.model.errors import RequestError, ResourceError
 from sandbox.runtime.request import clean_name
 
@@ -100,7 +101,7 @@ class Store:
                 _write(self.root / draft, files)
                 found = self._settle(root, draft, key)
             except (OSError, RequestError) as error:
-                _remove(root, draft)
+                remove(root, draft)
                 raise _failed(self.root, error) if isinstance(error, OSError) else error from error
             self._evict(root)
             return found
@@ -120,7 +121,7 @@ class Store:
                 return self._verified(key, held)
             found = self.get(key)
             if found is not None:
-                _remove(root, draft)
+                remove(root, draft)
                 return found
         raise OSError(errno.EBUSY, "an entry that is spoiled is in use, and cannot be made anew")
 
@@ -147,7 +148,7 @@ class Store:
                 if not name.startswith("."):
                     kept.append((found.st_mtime_ns, _size(root, name), name))
                 elif _now(root) - found.st_mtime > _DRAFT_AGE_S:
-                    _remove(root, name)
+                    remove(root, name)
         total, count = sum(size for _, size, _ in kept), len(kept)
         for _, size, name in sorted(kept):
             if total <= self._max_bytes and count <= self._max_entries:
@@ -169,7 +170,7 @@ class Store:
             return False
         finally:
             os.close(fd)
-        _remove(root, trash)
+        remove(root, trash)
         return True
 
     @contextlib.contextmanager
@@ -294,20 +295,6 @@ def _size(root: int, key: str) -> int:
             with contextlib.suppress(OSError):
                 total += os.stat(name, dir_fd=fd, follow_symlinks=False).st_size
     return total
-
-
-def _remove(root: int, key: str) -> None:
-    """Remove a tree by descriptors: no link in it is followed. What cannot be removed stays for another time."""
-    for _, folders, names, fd in os.fwalk(key, topdown=False, dir_fd=root):
-        for name in names:
-            with contextlib.suppress(OSError):
-                os.unlink(name, dir_fd=fd)
-        for name in folders:
-            with contextlib.suppress(OSError):
-                linked = stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
-                (os.unlink if linked else os.rmdir)(name, dir_fd=fd)
-    with contextlib.suppress(OSError):
-        os.rmdir(key, dir_fd=root)
 
 
 def _now(root: int) -> float:

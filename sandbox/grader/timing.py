@@ -11,7 +11,7 @@ import math
 import os
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sandbox.grader.model import Limits, Timing
@@ -24,7 +24,9 @@ _LEAST_ALLOWANCE_S = 0.1
 _IDLE_S = 2.0
 _WALL_FACTOR = 4.0
 _WALL_S = 10.0
-_STEAL = 7  # field of a line of /proc/stat after its name; source: proc_stat(5)
+_WAITED = 0.5  # of the time that a program did not run: the part in which its core was free, so that it waited of its own accord
+_STEAL = 7  # fields of a line of /proc/stat after its name; source: proc_stat(5)
+_IDLE = (3, 4)  # idle, and idle while a disk is waited for
 
 
 def cpu_s(run: RunResult) -> float:
@@ -92,20 +94,62 @@ def _is_counted(run: RunResult) -> bool:
 
 def steal_s(text: str, cpus: tuple[int, ...], ticks: int) -> float | None:
     """Seconds that the hypervisor took from these CPUs (all where none is named), from the text of /proc/stat."""
+    return _fields_s(text, cpus, ticks, (_STEAL,))
+
+
+def idle_s(text: str, cpus: tuple[int, ...], ticks: int) -> float | None:
+    """Seconds in which these CPUs (all where none is named) had nothing to do; None where the kernel does not count them."""
+    return _fields_s(text, cpus, ticks, _IDLE) or None
+
+
+def _fields_s(text: str, cpus: tuple[int, ...], ticks: int, fields: tuple[int, ...]) -> float | None:
     names = {f"cpu{number}" for number in cpus} or {"cpu"}
     found = [line.split() for line in text.splitlines() if line.split(" ", 1)[0] in names]
-    if not found or any(len(words) <= _STEAL + 1 for words in found):
+    if not found or any(len(words) <= max(fields) + 1 for words in found):
         return None
-    return sum(int(words[_STEAL + 1]) for words in found) / ticks
+    return sum(int(words[field + 1]) for words in found for field in fields) / ticks
 
 
 def read_steal(cpus: tuple[int, ...]) -> float | None:
     """`steal_s` of now; None where it cannot be read."""
+    return _read(steal_s, cpus)
+
+
+def read_idle(cpus: tuple[int, ...]) -> float | None:
+    """`idle_s` of now; None where it cannot be read."""
+    return _read(idle_s, cpus)
+
+
+def _read(count: Callable[[str, tuple[int, ...], int], float | None], cpus: tuple[int, ...]) -> float | None:
     try:
         with open("/proc/stat", encoding="ascii") as file:
-            return steal_s(file.read(), cpus, os.sysconf("SC_CLK_TCK"))
+            return count(file.read(), cpus, os.sysconf("SC_CLK_TCK"))
     except (OSError, ValueError):
         return None
+
+
+def between(before: float | None, after: float | None) -> float | None:
+    """How much a counter grew; None when one end is not known."""
+    return after - before if before is not None and after is not None else None
+
+
+def starved(run: RunResult, idle: float | None, beside_s: float = 0.0) -> bool:
+    """Whether others had the CPU while a clock ran out: then the run says nothing about the program.
+
+    A program that could run does so while its core is free. Who was ended for elapsed time, or for doing nothing, waited of its
+    own accord when its core was free for much of the time in which it did not run.
+
+    Args:
+        run: of the submission.
+        idle: seconds in which its core was free meanwhile; None where that is not known, and only throttling can be seen.
+        beside_s: CPU seconds of our own programs on that core (an interactor), for which it may have waited.
+    """
+    if run.outcome not in (Outcome.IDLE_TIME, Outcome.WALL_TIME):
+        return False
+    off_s = run.usage.wall_ns / 1e9 - cpu_s(run) - beside_s
+    if run.usage.throttled_ns / 1e9 > (1 - _WAITED) * off_s > 0:
+        return True
+    return idle is not None and idle < _WAITED * off_s
 
 
 def infer_limit(accepted: Mapping[str, float], limits: Limits) -> float:

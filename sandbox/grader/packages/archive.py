@@ -6,11 +6,11 @@ two plain compressions are taken (an LZMA stream names the memory that its decod
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import re
-import shutil
 import stat
 import struct
 import tempfile
@@ -20,6 +20,7 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sandbox.grader.removal import remove
 from sandbox.model.errors import ProblemError
 
 MAX_ARCHIVE_BYTES = 1 << 30
@@ -54,8 +55,14 @@ class Unpacked:
 
 def _remove(root: Path, owner: int) -> None:
     """Removes a directory; not in a process that was forked from its owner, which still needs it."""
-    if os.getpid() == owner:
-        shutil.rmtree(root, ignore_errors=True)
+    if os.getpid() != owner:
+        return
+    with contextlib.suppress(OSError):
+        above = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            remove(above, root.name)
+        finally:
+            os.close(above)
 
 
 class _Bounded:

@@ -11,6 +11,7 @@ import pytest
 from sandbox.grader import functions
 from sandbox.grader.functions import FunctionResult, Sample, evaluate, sample
 from sandbox.grader.model import Verdict
+from tests.support.forms import ALL
 from tests.support.hostile_functions import FORGERIES, INTERFERENCE, SPY
 
 pytestmark = pytest.mark.requires("system python")
@@ -31,12 +32,13 @@ def grade(degraded: bool):
 
 def test_right_solutions_of_every_form_pass(grade):
     rows = [json.loads(line) for line in TASKS.read_text().splitlines()]
-    results = grade([sample(row) for row in rows])
+    results = grade([sample(row) for row in rows], batch=32)
     assert [(result.task_id, result.verdict, result.reason) for result in results] == [(row["task_id"], "AC", "") for row in rows]
     assert all(result.calls > 1 and result.wall_s > 0 for result in results)
 
 
-@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.claim("SEC-FG-01")
+@pytest.mark.parametrize("batch", [1, 8] if ALL else [8])
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forged_pass_is_none(grade, name, batch):
     """The right solution beside it, in the same sandbox where there are batches, still passes."""
@@ -48,6 +50,7 @@ def test_a_forged_pass_is_none(grade, name, batch):
     assert after.passed, after.reason
 
 
+@pytest.mark.claim("SEC-FG-02")
 @pytest.mark.parametrize("name", INTERFERENCE)
 def test_what_a_sample_leaves_or_kills_harms_no_other(grade, name):
     program, allowed = INTERFERENCE[name]
@@ -56,6 +59,23 @@ def test_what_a_sample_leaves_or_kills_harms_no_other(grade, name):
     assert [result.verdict for result in results[:2] + results[3:]] == ["AC"] * 4
 
 
+@pytest.mark.claim("SEC-FG-02")
+def test_by_default_each_sample_has_a_sandbox_of_its_own(grade, monkeypatch):
+    together = []
+
+    class Asked(functions._Asked):
+        def __init__(self, items, time_limit_s):
+            together.append(len(items))
+            super().__init__(items, time_limit_s)
+
+    monkeypatch.setattr(functions, "_Asked", Asked)
+    assert all(result.passed for result in grade([RIGHT] * 3))
+    assert together == [1, 1, 1]
+    assert all(result.passed for result in grade([RIGHT] * 3, batch=3))
+    assert together[3:] == [3]
+
+
+@pytest.mark.claim("SEC-FG-01")
 def test_a_completion_cannot_look_into_the_judge(grade):
     test = "def check(candidate):\n    assert candidate() == [], candidate()\n"
     (result,) = grade([Sample("t", SPY, test, entry_points=("spy",))])
@@ -110,7 +130,7 @@ def test_tests_are_judged_too(grade):
 def test_tests_that_change_the_interpreter_are_the_last_of_their_batch(grade):
     test = "import builtins\nbuiltins.abs = None\nassert square(2) == 4\n"
     plain = "assert abs(square(2)) == 4\n"
-    results = grade([Sample("t", RIGHT, text, entry_points=("square",)) for text in (plain, test, plain)], jobs=1)
+    results = grade([Sample("t", RIGHT, text, entry_points=("square",)) for text in (plain, test, plain)], jobs=1, batch=3)
     assert [result.verdict for result in results] == ["AC"] * 3
 
 

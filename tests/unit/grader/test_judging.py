@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +17,7 @@ from sandbox.grader.model import Case, CaseResult, Expectation, Source, Verdict
 from sandbox.grader.timing import Core
 from sandbox.model.errors import LauncherDied, RequestError
 from sandbox.model.result import Outcome
+from tests.support.problems import make
 from tests.unit.cli.fakes import make_result
 
 ACCEPTED = Judgement(Verdict.AC)
@@ -134,3 +137,42 @@ def claim(permitted=(), required=(), **more):
 )
 def test_which_submissions_bound_the_time_limit(expectation, below, above):
     assert (bounds_below(expectation), bounds_above(expectation)) == (below, above)
+
+
+def watched(monkeypatch, tmp_path, idle, verdict=Verdict.TLE):
+    """The measured attempt of a program that was ended for doing nothing, on a core that was free for `idle` seconds in all."""
+    usage = dataclasses.replace(make_result().usage, cpu_user_ns=0, cpu_system_ns=0, wall_ns=2_000_000_000)
+    run = make_result(outcome=Outcome.IDLE_TIME, usage=usage)
+    readings = [reading for number in range(9) for reading in (10.0 * number, 10.0 * number + idle[min(number, len(idle) - 1)])]
+    clock = iter(readings)
+    monkeypatch.setattr(judging.timing, "read_idle", lambda cpus: next(clock))
+    made = []
+
+    def attempt(self, now):
+        made.append(now)
+        return judging.Attempt(run, verdict, "did nothing")
+
+    monkeypatch.setattr(judging._Judging, "_attempt", attempt)
+    problem = make(tmp_path)
+    stage = SimpleNamespace(problem=problem, repeated=True)
+    found = judging._Judging(problem.tests.all_cases()[0], stage, None, Core(0, (0,)), Cancel())._measured(judging._Pass())
+    return found, len(made)
+
+
+def test_who_got_no_cpu_twice_is_not_blamed(monkeypatch, tmp_path):
+    found, runs = watched(monkeypatch, tmp_path, [0.0])
+
+    assert (found.verdict, runs) == (Verdict.JE, 2)
+    assert "the host was too busy" in found.reason
+
+
+def test_who_got_no_cpu_once_is_run_again(monkeypatch, tmp_path):
+    found, runs = watched(monkeypatch, tmp_path, [0.0, 2.0])
+
+    assert (found.verdict, runs) == (Verdict.TLE, 2)
+
+
+def test_who_sleeps_on_a_free_core_is_run_once(monkeypatch, tmp_path):
+    found, runs = watched(monkeypatch, tmp_path, [2.0])
+
+    assert (found.verdict, runs) == (Verdict.TLE, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import pytest
@@ -90,6 +91,41 @@ def test_a_clock_ended_a_busy_program_or_a_sleeping_one():
     assert timing.clock_ended(took(4.0, 10.0, outcome=Outcome.WALL_TIME))
     assert not timing.clock_ended(took(0.01, 10.0, outcome=Outcome.WALL_TIME))
     assert not timing.clock_ended(took(9.0, 10.0))
+
+
+@pytest.mark.parametrize(
+    ("expected", "outcome", "cpu", "idle", "beside"),
+    [
+        (False, Outcome.IDLE_TIME, 0.01, 1.9, 0.0),  # its core was free: it sleeps
+        (True, Outcome.IDLE_TIME, 0.01, 0.1, 0.0),  # others had the core all the time
+        (False, Outcome.IDLE_TIME, 0.01, None, 0.0),
+        (True, Outcome.WALL_TIME, 0.3, 0.0, 0.0),
+        (False, Outcome.WALL_TIME, 1.9, 0.08, 0.0),  # it had the core itself
+        (False, Outcome.WALL_TIME, 0.0, 0.1, 1.9),  # and here its interactor had it
+        (False, Outcome.CPU_TIME, 0.3, 0.0, 0.0),  # what was used counts, however long it took
+        (False, Outcome.EXITED, 0.3, 0.0, 0.0),
+    ],
+)
+def test_who_got_no_cpu_is_not_called_idle(expected, outcome, cpu, idle, beside):
+    assert timing.starved(took(cpu, 2.0, outcome=outcome), idle, beside) is expected
+
+
+def test_a_throttled_program_is_not_called_idle():
+    throttled = dataclasses.replace(took(0.01, 2.0).usage, throttled_ns=1_500_000_000)
+
+    assert timing.starved(took(0.01, 2.0, outcome=Outcome.IDLE_TIME), 2.0) is False
+    assert timing.starved(make_result(usage=throttled, outcome=Outcome.IDLE_TIME), 2.0) is True
+
+
+def test_the_time_in_which_cores_were_free():
+    text = "cpu  1 0 1 300 20 0 0 5 0 0\ncpu0 1 0 1 100 10 0 0 3 0 0\ncpu1 0 0 0 200 10 0 0 2 0 0\n"
+
+    assert timing.idle_s(text, (0,), 100) == pytest.approx(1.1)
+    assert timing.idle_s(text, (), 100) == pytest.approx(3.2)
+    assert timing.idle_s("cpu 0 0 0 0 0 0 0 0 0 0\n", (), 100) is None  # some kernels count nothing
+    assert timing.idle_s(text, (7,), 100) is None
+    assert timing.between(1.5, 4.0) == 2.5
+    assert timing.between(None, 4.0) is None
 
 
 def test_a_core_is_lent_to_one_at_a_time():
