@@ -330,8 +330,9 @@ class Session:
 
     def _close_stdin(self) -> None:
         if self._feeding_source:
-            self._epoll.unregister(self.feed.source_fd)
             self._feeding_source = False
+            with contextlib.suppress(OSError):  # the caller has closed it meanwhile
+                self._epoll.unregister(self.feed.source_fd)
         self.feed.close()
         if self._stdin < 0:
             return

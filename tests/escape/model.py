@@ -24,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 SILENT = "it said nothing"
 Verdict = Literal["escaped", "contained", "void", "unclear"]
 PROFILES = ("default", "strict", "python", "python-warm", "node", "native", "compile")
+EXECUTED = tuple(name for name in PROFILES if name != "python-warm")  # of payloads that look for the file that they are
 
 
 @dataclass(slots=True)
@@ -143,7 +144,8 @@ def verdict_of_end(attack: Attack, scene: Scene, result: RunResult) -> tuple[Ver
         end = result.exit.name
     detail = f"{result.outcome}, {end}: {result.stderr.decode('utf-8', 'replace').strip()[-150:]}"
     not_begun = end in ("exit 126", "exit 127") or b"probe: " in result.stderr
-    declared = bool({result.outcome.value, end} & set(attack.outcomes))
+    # Nothing but a filter ends a program by SIGSYS.
+    declared = end == "SIGSYS" or bool({result.outcome.value, end} & set(attack.outcomes))
     if (scene.check is not None or declared) and not not_begun:
         return "contained", detail
     return "unclear", f"{SILENT}, and ended by {detail}"

@@ -242,6 +242,7 @@ ATTACKS = [
         ("last parenthesis",),
         ("SEC-LI-03", "SEC-RS-03"),
         scene=_counted,
+        outcomes=("cpu_time",),
         needs=("no control groups",),
     ),
     attack(
