@@ -30,7 +30,6 @@ from tests.support.programs import build
 INSIDE = "/opt/attack"
 BWRAP = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
 WALL = "10s"
-_COMPANIONS_END = 0.1
 SHARED = ("-shared", "-fPIC", "-Wl,-Bsymbolic", "-s")  # its own names come before those of the interpreter
 
 
