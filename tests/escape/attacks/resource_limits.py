@@ -143,7 +143,7 @@ ATTACKS += [
     attack(
         "CT10-quota",
         "more than its share of the CPUs",
-        "quota 0.2",
+        "quota 0.3",  # the first period is a whole one
         ("CPU quota",),
         "SEC-LI-03",
         limited(cpu_quota="0.1"),
