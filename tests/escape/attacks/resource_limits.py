@@ -111,6 +111,7 @@ ATTACKS = [
         (*(COUNTED if GROUPS else ()), *INODES),
         "SEC-LI-01",
         limited(memory="64MiB"),
+        outcomes=("memory",),
     ),
     attack("ME08-locked", "memory that is locked", "memory-locked", ("RLIMIT_MEMLOCK",), "SEC-LI-01"),
     attack(
@@ -120,6 +121,7 @@ ATTACKS = [
         (*(COUNTED if GROUPS else ()), *SIZE),
         "SEC-LI-01",
         limited(memory="64MiB", scratch="16MiB"),
+        outcomes=("memory",),
     ),
 ]
 CPU, SOON = limited(cpu="100ms"), limited(wall="400ms")
