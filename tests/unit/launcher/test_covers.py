@@ -18,9 +18,11 @@ def test_a_path_that_is_there_is_covered_or_the_launch_ends(tmp_path: Path, monk
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(mounts, "mount", refuse)
-    there, missing = os.fsencode(tmp_path), os.fsencode(tmp_path / "missing")
-    init._mask(missing)
-    assert not init._bind_if_there(missing, missing, 0)
+    (tmp_path / "dangling").symlink_to("missing")
+    there = os.fsencode(tmp_path)
+    for missing in (there + b"/missing", there + b"/dangling"):
+        init._mask(missing)
+        assert not init._bind_if_there(missing, missing, 0)
     with pytest.raises(OSError, match=os.strerror(number)):
         init._mask(there)
     with pytest.raises(OSError, match=os.strerror(number)):
