@@ -52,9 +52,11 @@ class Summary:
     left_out: Mapping[str, str | None]
 
     @classmethod
-    def of(cls, attacks: Iterable[Attack], trials: Iterable[Trial], left_out: Mapping[str, str | None]) -> Summary:
+    def of(
+        cls, attacks: Iterable[Attack], trials: Iterable[Trial], left_out: Mapping[str, str | None], about: Mapping[str, Any]
+    ) -> Summary:
         """Sort trials into rows."""
-        shown = shown_before()
+        shown = shown_elsewhere(about)
         rows = {attack.id: Row(attack, shown_elsewhere=attack.id in shown) for attack in attacks}
         for trial in trials:
             _enter(rows[trial.attack], trial)
@@ -91,10 +93,10 @@ class Summary:
         }
 
 
-def shown_before() -> set[str]:
-    """Attacks that kept evidence has seen succeed without their layers."""
-    kept = json.loads(DATA.read_text()) if DATA.exists() else {}
-    return {row[0] for found in kept.values() for row in found["rows"] if row[3].startswith("escaped")}
+def shown_elsewhere(about: Mapping[str, Any]) -> set[str]:
+    """Attacks that succeed without their layers by the kept evidence of other kinds of host: what was here once is no excuse."""
+    others = [found for name, found in all_kept().items() if name != name_of(about)]
+    return {row[0] for found in others for row in found["rows"] if row[3].startswith("escaped")}
 
 
 def _enter(row: Row, trial: Trial) -> None:

@@ -24,7 +24,6 @@ HERE = Path(__file__).resolve().parent
 SILENT = "it said nothing"
 Verdict = Literal["escaped", "contained", "void", "unclear"]
 PROFILES = ("default", "strict", "python", "python-warm", "node", "native", "compile")
-EXECUTED = tuple(name for name in PROFILES if name != "python-warm")  # of payloads that look for the file that they are
 
 
 @dataclass(slots=True)

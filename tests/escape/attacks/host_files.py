@@ -19,7 +19,7 @@ from tests.escape import layers, rights
 from tests.escape.attacks import other_processes, terminal
 from tests.escape.attacks.set_id_bits import PLACE
 from tests.escape.layers import HOST, Layer, _without_attribute
-from tests.escape.model import EXECUTED, Attack, Scene
+from tests.escape.model import Attack, Scene
 
 assert all((rights, other_processes, terminal))  # their layers are used below
 
@@ -280,7 +280,7 @@ CHANGES = [
     change("times", "the times of a file", ("read-only",)),
     change("xattr", "a new attribute of a file", ("read-only",)),
     change("remove-xattr", "an attribute of a file is removed:", ("read-only",)),
-    attack("PS17-self", "the program that it runs", "file-self", HELD, (*CHANGE, "SEC-PR-03"), _running, profiles=EXECUTED),
+    attack("PS17-self", "the program that it runs", "file-self", HELD, (*CHANGE, "SEC-PR-03"), _running),
     attack(
         "NR11-submount",
         "a file in a mount of the host below a read-only one",

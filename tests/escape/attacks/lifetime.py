@@ -83,6 +83,7 @@ layers.register(
                 "    process.prctl(process.PR_SET_PDEATHSIG, _signal.SIGKILL)  # a change of credentials clears it\n",
                 "",
             ),
+            ("launcher/warmup.py", "        process.prctl(process.PR_SET_PDEATHSIG, _signal.SIGKILL)\n", ""),
         ),
     ),
     Layer(

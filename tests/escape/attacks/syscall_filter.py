@@ -10,7 +10,7 @@ from typing import Any
 from sandbox.model.plan import Filters, Plan
 from tests.escape import layers, rights
 from tests.escape.layers import Layer
-from tests.escape.model import EXECUTED, Attack, Scene
+from tests.escape.model import Attack, Scene
 
 assert rights  # its layers are used below
 
@@ -134,7 +134,7 @@ MOMENTS = [
     attack("SF17-own-filter", "a filter of its own that allows all", "own-filter", FILTER, ("SEC-SY-01",)),
     attack("SF17-listener", "a listener that answers in place of ours", "listener 0 8", FILTER, ("SEC-SY-05",)),
     attack("SF17-listener-late", "a listener, when ours is exhausted", "listener 70 8", FILTER, ("SEC-SY-05",)),
-    attack("SF21-tasks", "a thread, a child or an exec without the filter", "tasks", FILTER, ("SEC-SY-01",), profiles=EXECUTED),
+    attack("SF21-tasks", "a thread, a child or an exec without the filter", "tasks", FILTER, ("SEC-SY-01",)),
     attack("SF23-pointers", "the path changes while the launcher looks", "pointers", (*CAPABLE, "landlock"), ("SEC-SY-05",)),
     attack("SF23-signals", "signals while the launcher is asked", "signals", FILTER),
     attack("SF23-exhaust", "more refused calls than are recorded", "exhaust", FILTER),
