@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -36,13 +36,13 @@ def selftest(ctx: click.Context, *, profile: str, allow_degraded: bool, as_json:
     with Sandbox(profile, allow_degraded=allow_degraded, parked=0) as box, _progress() as tell:
         findings = checks.run_all(box, tell)
         enforced = box.run(["python3", "-c", ""]).enforced
-    failed = any(finding.verdict is checks.Verdict.FAIL for finding in findings)
+    counts = {verdict.value: sum(item.verdict is verdict for item in findings) for verdict in checks.Verdict}
+    failed = bool(counts["FAIL"])
     if as_json:
-        errors.say_json(
-            {"profile": profile, "passed": not failed, "findings": [item.to_dict() for item in findings], "enforced": enforced}
-        )
+        told = [item.to_dict() for item in findings]
+        errors.say_json({"profile": profile, "passed": not failed, "counts": counts, "findings": told, "enforced": enforced})
     else:
-        _print(findings)
+        _print(findings, counts)
     ctx.exit(int(failed))
 
 
@@ -56,8 +56,7 @@ def _progress() -> Iterator[Callable[[str], object]]:
         yield lambda name: status.update(f"attacking: {name.replace('_', ' ')}")
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def _print(findings: Sequence[Finding], counts: Mapping[str, int]) -> None:
     rows = [(item.name, item.verdict.value, item.detail, ", ".join(item.claims)) for item in findings]
     text.table(("ATTACK: TO…", "", "SEEN", "CLAIMS"), rows)
-    counts = [sum(item.verdict.value == word for item in findings) for word in ("PASS", "FAIL", "SKIP")]
-    text.emit("\n{} held, {} did not, {} could not be tried\n".format(*counts))
+    text.emit("\n{PASS} held, {FAIL} did not, {SKIP} could not be tried\n".format(**counts))

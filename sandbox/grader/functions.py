@@ -203,7 +203,7 @@ def iterate(
         jobs: sandboxes at once; the cores by default.
         batch: samples that share a sandbox, one after the other, as long as none of them leaves anything behind; what has no
             clear verdict there is judged again in a sandbox of its own. 1: each sample has its own. More is faster, and for
-            samples of one origin only: between two of them there is no wall but what decision 0014 names.
+            samples of one origin only: between two of them there is no wall but what decision 0015 names.
         profile: one with a warm interpreter, or any that runs python3.
         allow_degraded: grade also where the host lacks control groups.
 

@@ -119,12 +119,13 @@ def close_all_but(keep: tuple[int, ...]) -> None:
 def new_session_keyring() -> None:
     """Leave the caller's session keyring for an empty anonymous one.
 
-    A kernel without keyrings answers ENOSYS, which is as good.
+    A kernel without keyrings answers ENOSYS, which is as good; so does a filter around us on a kernel that has them, which
+    is not. Raises OSError.
     """
     try:
         syscall("keyctl", ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None)
     except OSError as error:
-        if error.errno != 38:  # ENOSYS
+        if error.errno != errno.ENOSYS or os.path.exists("/proc/sys/kernel/keys"):
             raise
 
 

@@ -257,12 +257,14 @@ def _mask(path: bytes) -> None:
         try:
             mounts.mount(cover, path, None, mounts.MS_BIND)
         except OSError as error:
-            if error.errno == errno.ENOENT:
+            if error.errno == errno.ENOENT and not os.path.exists(path):
                 return
             if error.errno != errno.ENOTDIR:
                 raise
         else:
             return
+    if os.path.exists(path):  # somebody around us answers in the kernel's place
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
 def _bind_if_there(source: bytes, target: bytes, flags: int) -> bool:
@@ -270,7 +272,7 @@ def _bind_if_there(source: bytes, target: bytes, flags: int) -> bool:
     try:
         mounts.mount(source, target, None, mounts.MS_BIND | flags)
     except OSError as error:
-        if error.errno in _ABSENT:
+        if error.errno in _ABSENT and not os.path.exists(target):
             return False
         raise
     return True

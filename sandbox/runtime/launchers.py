@@ -157,6 +157,7 @@ class Launchers:
                 launcher.close()
             except SandboxError as error:
                 problem = problem or error
+            self._count(launcher)
         if problem is not None:
             raise problem
 
@@ -165,10 +166,14 @@ class Launchers:
         for launcher in launchers:
             with contextlib.suppress(SandboxError):
                 launcher.close(timeout=_CLOSE_SECONDS)
-            with self._lock:
-                self.hits += launcher.parking.hits
-                self.misses += launcher.parking.misses
-                self._taken.discard(launcher.number)
+            self._count(launcher)
+
+    def _count(self, launcher: LauncherProcess) -> None:
+        """It has ended: what it did is kept, its number is free."""
+        with self._lock:
+            self.hits += launcher.parking.hits
+            self.misses += launcher.parking.misses
+            self._taken.discard(launcher.number)
 
     def _weed(self) -> list[LauncherProcess]:
         """Take out the dead, and the idle ones beyond the first. The caller holds the lock, and ends them without it."""

@@ -60,19 +60,17 @@ class Session:
         self.collected = -1
         self.canceled = False
         self.closing = False
-        self.lost = False
-        self.overdue = False
+        self.lost = self.overdue = False
         self.error: BaseException | None = None
         self.master = -1
         self._tty = tty
         self.passed: list[tuple[int, int]] = []  # (bit of `present`, descriptor) that go to the launcher
         self._streams: dict[int, Capture] = {}
-        self._stdin = -1
+        self._stdin = self._wake = -1
         self._pending = memoryview(b"")
         self._feeding_source = False
         self._deadline: float | None = None
         self._lane_open = False
-        self._wake = -1
         self._waking = threading.RLock()
         self._epoll = select.epoll()
         _EVERY.add(self)
@@ -282,8 +280,14 @@ class Session:
             self.error = error
             self.cancel()
         if capture.exceeded and not before:
-            self._kill()
+            self._stop_output(fd)
         return True
+
+    def _stop_output(self, fd: int) -> None:
+        """Too much: the run is killed, and nothing more is taken until it has ended, so that it waits and not we."""
+        self._close_stdin()
+        self._epoll.modify(fd, 0)  # its end is still told
+        self._kill()
 
     def _close_stream(self, fd: int) -> None:
         del self._streams[fd]
@@ -330,8 +334,9 @@ class Session:
 
     def _close_stdin(self) -> None:
         if self._feeding_source:
-            self._epoll.unregister(self.feed.source_fd)
             self._feeding_source = False
+            with contextlib.suppress(OSError):  # the caller has closed it meanwhile
+                self._epoll.unregister(self.feed.source_fd)
         self.feed.close()
         if self._stdin < 0:
             return
@@ -366,12 +371,8 @@ class Session:
             self._close_lane()
         self._close_passed()
         with self._waking:  # its number may be somebody else's at once
-            wake, self._wake = self._wake, -1
-            if wake >= 0:
-                os.close(wake)
-        if self.collected >= 0:
-            os.close(self.collected)
-            self.collected = -1
+            wire.close_all([self._wake, self.collected])
+            self._wake = self.collected = -1
         self._epoll.close()
 
     def forget(self) -> None:

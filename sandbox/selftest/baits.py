@@ -1,4 +1,4 @@
-"""What the host has for an attacker to find: a file, a directory, listeners, a bystander, a shared memory segment."""
+"""What the host has for an attacker to find: files, directories, listeners, a bystander, a shared memory segment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sandbox.model.errors import RequestError
+
+# The launcher stages its root over /tmp, so whoever sees the whole host from inside does not see the host's /tmp.
+_PLACES = ("/var/tmp", "/tmp")
 _BYSTANDER = "import sys; sys.stdin.read()"
 
 
@@ -22,13 +25,15 @@ class Baits:
     """Names of everything that was planted.
 
     Attributes:
-        directory: everybody may write there.
+        files: they hold the token; one in each of the places for temporary files.
+        directories: everybody may write there.
         bystander: a process that only waits.
+        shm_key: 0 where this host makes no System V shared memory.
     """
 
     token: str
-    file: str
-    directory: str
+    files: tuple[str, ...]
+    directories: tuple[str, ...]
     port: int
     abstract: str
     bystander: int
@@ -38,9 +43,9 @@ class Baits:
         """For the payload's stdin."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
 
-    def planted(self) -> bool:
-        """Whether a payload left something in the directory."""
-        return bool(os.listdir(self.directory))
+    def planted(self) -> str:
+        """The directory in which a payload left something, "" for none."""
+        return next((directory for directory in self.directories if os.listdir(directory)), "")
 
 
 @contextlib.contextmanager
@@ -48,15 +53,10 @@ def planted() -> Iterator[Baits]:
     """Plant the baits; everything is taken away at the end."""
     token = f"selftest-{secrets.token_hex(16)}"
     with contextlib.ExitStack() as stack:
-        place = tempfile.mkdtemp(prefix="sandbox-selftest-")
-        stack.callback(shutil.rmtree, place, ignore_errors=True)  # only we can write there, but for `open`
-        os.chmod(place, 0o755)
-        file, directory = os.path.join(place, "token"), os.path.join(place, "open")
-        with open(file, "w", encoding="ascii") as out:
-            out.write(token)
-        os.chmod(file, 0o644)
-        os.mkdir(directory)
-        os.chmod(directory, 0o777)
+        places = [stack.enter_context(_place(parent, token)) for parent in _PLACES if os.access(parent, os.W_OK)]
+        if not places:
+            raise RequestError(f"no bait can be laid: nothing may be written to {' and '.join(_PLACES)}")
+        files, directories = zip(*places, strict=True)
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         abstract = stack.enter_context(socket.socket(socket.AF_UNIX))
         abstract.bind("\0" + token)
@@ -67,12 +67,27 @@ def planted() -> Iterator[Baits]:
             subprocess.Popen([sys.executable or "/bin/cat", "-c", _BYSTANDER, token], stdin=subprocess.PIPE)
         )
         stack.callback(bystander.kill)
-        inherited = os.open(file, os.O_RDONLY)
+        inherited = os.open(files[0], os.O_RDONLY)
         os.set_inheritable(inherited, True)
         stack.callback(os.close, inherited)
         key = secrets.randbelow(1 << 30) + 1
-        stack.callback(_remove_shared, _make_shared(key))
-        yield Baits(token, file, directory, listener.getsockname()[1], token, bystander.pid, key)
+        made = _make_shared(key)
+        stack.callback(_remove_shared, made)
+        yield Baits(token, files, directories, listener.getsockname()[1], token, bystander.pid, key if made >= 0 else 0)
+
+
+@contextlib.contextmanager
+def _place(parent: str, token: str) -> Iterator[tuple[str, str]]:
+    """A file with the token and a directory for everybody, below `parent`."""
+    with tempfile.TemporaryDirectory(prefix="sandbox-selftest-", dir=parent, ignore_cleanup_errors=True) as place:
+        os.chmod(place, 0o755)  # only we can write there, but for `open`
+        file, directory = os.path.join(place, "token"), os.path.join(place, "open")
+        with open(file, "w", encoding="ascii") as out:
+            out.write(token)
+        os.chmod(file, 0o644)
+        os.mkdir(directory)
+        os.chmod(directory, 0o777)
+        yield file, directory
 
 
 def _make_shared(key: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,14 +13,14 @@ from typing import Any
 
 from sandbox.api import Sandbox
 from sandbox.model.errors import CommandNotFound, RequestError, SandboxError
-from sandbox.model.result import Outcome, RunResult
+from sandbox.model.result import Exited, Outcome, RunResult
 from sandbox.selftest.baits import Baits, planted
 
 _PAYLOAD = Path(__file__).with_name("payload.py")
 
 
 class Verdict(StrEnum):
-    """How an attack ended. SKIP: this host or this profile has not got what it is about."""
+    """How an attack ended. SKIP: it could not be tried, so nothing is known."""
 
     PASS = "PASS"  # noqa: S105 - a verdict
     FAIL = "FAIL"
@@ -71,8 +72,9 @@ try:
         if os.fork() == 0:
             time.sleep(5); os._exit(0)
         made += 1
-except OSError:
-    raise SystemExit(3)
+except OSError as error:
+    print(made, error)
+    raise SystemExit({code})
 """
 _FILL = """
 import os
@@ -83,26 +85,50 @@ _NAMES = "for number in range({count}): open(f'/work/{{number}}', 'w').close()"
 _FLOOD = "import os\nfor _ in range({count}): os.write(1, b'x' * (1 << 20))"
 _DAEMON = """
 import os, sys, time
-if os.fork() == 0:
+end, start = os.pipe()
+try:
+    first = os.fork()
+except OSError as error:
+    print("refused:", error)
+    sys.exit()
+if first == 0:
     os.setsid()
     if os.fork() == 0:
+        os.close(1)
+        os.close(2)
+        os.write(start, b"gone")
         time.sleep(30)
     os._exit(0)
-print("gone")
+os.write(1, os.read(end, 4))
 """
 _LINKS = "import os; os.symlink({file!r}, '/work/link'); os.mkfifo('/work/fifo'); open('/work/good', 'w').write('good')"
+_WRITE = """
+import os
+for place in {places}:
+    try: open(place + "/left", "w").close(); print(place)
+    except OSError: pass
+"""
+_LOOK = "import os; print('seen', *[place for place in {places} if os.path.exists(place + '/left')])"
+_PLACES = ("/work", "/tmp", "/dev/shm")
 _MIB = 1 << 20
+_REFUSED = 73  # exit code of a payload to which the next process was refused
+_GRACE = 0.5  # SEC-LT-01: the init of a run may be seen for a moment after its result
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A payload that goes over a limit: its code, the limits of that run, the outcomes that say it was held."""
+    """A payload that goes over a limit: its code, the limits of that run, the outcomes that say it was held.
+
+    Attributes:
+        code_of_refusal: exit code that says it too; nothing else that ends with `exited` does.
+    """
 
     title: str
     claims: tuple[str, ...]
     code: str
     limits: dict[str, str | int]
     outcomes: tuple[Outcome, ...]
+    code_of_refusal: int | None = None
 
 
 def limits_of(box: Sandbox) -> Iterator[tuple[str, Limit]]:
@@ -115,8 +141,9 @@ def limits_of(box: Sandbox) -> Iterator[tuple[str, Limit]]:
     output = min(own.output_bytes, 64 << 10)
     yield "limit_memory", Limit("use more memory than allowed", ("SEC-LI-01",), _GROW.format(count=4 * memory),
                                 {"memory": f"{memory}MiB"}, (Outcome.MEMORY,))  # fmt: skip
-    yield "limit_processes", Limit("start more processes than allowed", ("SEC-LI-02",), _FORK.format(count=4 * pids),
-                                   {"pids": pids}, (Outcome.PIDS, Outcome.EXITED, Outcome.DENIED_SYSCALL))  # fmt: skip
+    yield "limit_processes", Limit("start more processes than allowed", ("SEC-LI-02",),
+                                   _FORK.format(count=4 * pids, code=_REFUSED), {"pids": pids},
+                                   (Outcome.PIDS, Outcome.DENIED_SYSCALL), _REFUSED)  # fmt: skip
     yield "limit_cpu", Limit("use more CPU time than allowed", ("SEC-LI-03",), "while True: pass", {"cpu": "300ms"},
                              (Outcome.CPU_TIME,))  # fmt: skip
     yield "limit_wall", Limit("run for longer than allowed", ("SEC-LI-03",), "import time; time.sleep(60)", {"wall": "500ms"},
@@ -155,24 +182,30 @@ def _from_inside(box: Sandbox, baits: Baits, progress: Callable[[str], object]) 
             hint="extend the profile by a mount of one, and test that",
         ) from error
     try:
-        answers: dict[str, str] = json.loads(result.stdout)
+        answers: dict[str, list[str]] = json.loads(result.stdout)
     except ValueError:
         text = result.stderr.decode("utf-8", "replace").strip()[-200:]
         raise RequestError(f"the attacks did not run to their end ({result.outcome}): {text}") from None
-    if baits.planted():
-        answers["write_a_host_file"] = baits.directory
+    if planted_at := baits.planted():
+        answers["write_a_host_file"] = [Verdict.FAIL, planted_at]
     for name, (title, claims) in INSIDE.items():
-        got = answers.get(name, "it did not answer")
-        yield Finding(title, claims, Verdict.FAIL if got else Verdict.PASS, got)
+        verdict, detail = answers.get(name, (Verdict.SKIP, "it did not answer"))
+        yield Finding(title, claims, Verdict(verdict), detail)
 
 
 def _over(box: Sandbox, name: str, limit: Limit) -> Finding:
     wanted = {key: value for key, value in limit.limits.items() if _is_tighter(box, key, value)}
     result = box.run(["python3", "-B", "-c", limit.code], limits=wanted)
-    held = result.outcome in limit.outcomes and not result.ok
+    refused = limit.code_of_refusal is not None and result.exit == Exited(limit.code_of_refusal)
+    held = result.outcome in limit.outcomes or (result.outcome is Outcome.EXITED and refused)
     weaker = next((item.consequence for item in result.degraded if item.control in name), "")
-    detail = f"{result.outcome.value}" + (f"; weaker here: {weaker}" if weaker else "")
+    detail = _ending(result) + (f"; weaker here: {weaker}" if weaker else "")
     return Finding(limit.title, limit.claims, Verdict.PASS if held else Verdict.FAIL, detail)
+
+
+def _ending(result: RunResult) -> str:
+    """How it ended, with the exit code where that is all that is known."""
+    return f"exited with {result.exit.code}" if isinstance(result.exit, Exited) and not result.ok else result.outcome.value
 
 
 def _is_tighter(box: Sandbox, key: str, value: str | int) -> bool:
@@ -185,50 +218,62 @@ def _is_tighter(box: Sandbox, key: str, value: str | int) -> bool:
 
 def _daemon(box: Sandbox, baits: Baits) -> Finding:
     title, claims = "outlive its run", ("SEC-LT-01",)
-    before = _children()
-    result = box.run(["python3", "-c", _DAEMON], stdin=baits.token.encode())
-    if result.outcome is not Outcome.EXITED or b"gone" not in result.stdout:
-        return Finding(title, claims, Verdict.PASS, "this profile starts no process")
-    left = _children() - before
+    mark = f"{baits.token}-daemon".encode()
+    before = _left_over(mark)
+    result = box.run(["python3", "-c", _DAEMON, mark.decode()])
+    if result.ok and result.stdout.startswith(b"refused"):
+        return Finding(title, claims, Verdict.PASS, f"it cannot start a process, {result.text().strip()}")
+    if not result.ok or result.stdout != b"gone":
+        return Finding(title, claims, Verdict.SKIP, f"it left no process: {_ending(result)}")
+    last = time.monotonic() + _GRACE
+    while (left := _left_over(mark) - before) and time.monotonic() < last:
+        time.sleep(0.01)
     return Finding(title, claims, Verdict.FAIL if left else Verdict.PASS, f"processes {sorted(left)}" if left else "")
 
 
-def _children() -> set[int]:
-    """All descendants of this process that are no zombies."""
+def _left_over(mark: bytes) -> set[int]:
+    """Descendants of this process that are no zombies, and whoever has the mark among its words: orphans have other parents."""
     parents: dict[int, int] = {}
+    found: set[int] = set()
+    marked: set[int] = set()
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
                 text = Path(f"/proc/{name}/stat").read_bytes()
+                words = Path(f"/proc/{name}/cmdline").read_bytes()
             except OSError:
                 continue
             state, parent = text[text.rindex(b")") + 2 :].split()[:2]
             if state not in (b"Z", b"X"):
                 parents[int(name)] = int(parent)
-    found: set[int] = set()
+                if mark in words:
+                    marked.add(int(name))
     frontier = {os.getpid()}
     while frontier:
         frontier = {child for child, parent in parents.items() if parent in frontier} - found
         found |= frontier
-    return found
+    return found | marked
 
 
 def _residue(box: Sandbox, _baits: Baits) -> Finding:
     title, claims = "leave something for the next run", ("SEC-FS-06", "SEC-LT-03")
-    write = "import os\nfor p in ('/work', '/tmp', '/dev/shm'):\n  try: open(p + '/left', 'w').close()\n  except OSError: pass"
-    look = "import os; print([p for p in ('/work', '/tmp', '/dev/shm') if os.path.exists(p + '/left')])"
-    box.run(["python3", "-B", "-c", write])
-    found = box.run(["python3", "-B", "-c", look]).text().strip()
-    return Finding(title, claims, Verdict.PASS if found == "[]" else Verdict.FAIL, "" if found == "[]" else found)
+    wrote = box.run(["python3", "-B", "-c", _WRITE.format(places=_PLACES)])
+    looked = box.run(["python3", "-B", "-c", _LOOK.format(places=_PLACES)])
+    if not wrote.ok or not wrote.stdout:
+        return Finding(title, claims, Verdict.SKIP, f"it wrote nothing: {_ending(wrote)}")
+    if not looked.ok or not looked.stdout.startswith(b"seen"):
+        return Finding(title, claims, Verdict.SKIP, f"the next run did not look: {_ending(looked)}")
+    found = looked.text().split()[1:]
+    return Finding(title, claims, Verdict.FAIL if found else Verdict.PASS, f"in {', '.join(found)}" if found else "")
 
 
 def _collected(box: Sandbox, baits: Baits) -> Finding:
     title, claims = "have a link collected", ("SEC-IO-01",)
-    result: RunResult = box.run(["python3", "-c", _LINKS.format(file=baits.file)], collect=["."])
+    result: RunResult = box.run(["python3", "-c", _LINKS.format(file=baits.files[0])], collect=["."])
     leaked = [name for name, item in result.files.items() if baits.token.encode() in item.data]
     if leaked:
         return Finding(title, claims, Verdict.FAIL, f"{leaked} has the token")
-    detail = "" if "good" in result.files else f"nothing was collected: {result.outcome.value}"
+    detail = "" if "good" in result.files else f"nothing was collected: {_ending(result)}"
     return Finding(title, claims, Verdict.PASS if not detail else Verdict.SKIP, detail)
 
 

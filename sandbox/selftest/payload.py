@@ -1,7 +1,8 @@
 """The program that attacks from inside. Stand-alone: it is copied into the sandbox and run by the profile's python3.
 
-Reads the baits as JSON from stdin, prints one JSON object: name of the attack → "" (refused) or what it got. An attack
-that fails in a way of its own has been refused. Nothing here does harm where it succeeds.
+Reads the baits as JSON from stdin, prints one JSON object: name of the attack → [verdict, detail]. FAIL says what it got. An
+attack that could not be made (`NotTried`), or that broke in a way of its own, has not been refused: it is SKIP, with the reason.
+Nothing here does harm where it succeeds.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ NEW = {"user": 0x10000000, "mount": 0x20000, "pid": 0x20000000, "net": 0x4000000
        "cgroup": 0x2000000, "time": 0x80}  # fmt: skip
 
 
+class NotTried(Exception):
+    """The attack cannot be made here; the text says why."""
+
+
 def attack(function: Callable[[], str]) -> Callable[[], str]:
     """Register under the function's name."""
     ATTACKS[function.__name__] = function
@@ -53,7 +58,9 @@ def attack(function: Callable[[], str]) -> Callable[[], str]:
 
 def call(name: str | int, *arguments: Any) -> int:
     """A system call: its result, or minus errno."""
-    number = name if isinstance(name, int) else {**NUMBERS, **LATER}.get(name, 1 << 20)
+    if not NUMBERS:
+        raise NotTried(f"no numbers of system calls are known for {os.uname().machine}")
+    number = name if isinstance(name, int) else {**NUMBERS, **LATER}[name]
     ctypes.set_errno(0)
     words = [ctypes.c_ulong(item & 0xFFFFFFFFFFFFFFFF) if isinstance(item, int) else item for item in arguments]
     result = LIBC.syscall(ctypes.c_long(number), *words)
@@ -70,10 +77,10 @@ def read(path: str) -> bytes:
 
 
 def first(*attempts: Callable[[], str]) -> str:
-    """What the first successful attempt got."""
+    """What the first successful attempt got; an OSError is a refusal."""
     for attempt in attempts:
         got = ""
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError):
             got = attempt()
         if got:
             return got
@@ -83,27 +90,27 @@ def first(*attempts: Callable[[], str]) -> str:
 @attack
 def read_a_host_file() -> str:
     """By every path that leads out where something is wrong."""
-    token, path = BAITS["token"].encode(), BAITS["file"]
+    token = BAITS["token"].encode()
     roots = ["", "/proc/1/root", "/proc/self/root/..", "/proc/2/root", "/.host", "/host", "/mnt", "/.old", "/oldroot", "/../.."]
     roots += [f"/proc/{name}/root" for name in os.listdir("/proc") if name.isdigit()]
     roots += [f"/proc/{name}/cwd/../../../../.." for name in ("1", "self")]
 
-    def attempt(root: str) -> str:
+    def attempt(root: str, path: str) -> str:
         return f"{root}{path}" if token in read(f"{root}{path}") else ""
 
-    return first(*[functools.partial(attempt, root) for root in roots])
+    return first(*[functools.partial(attempt, root, path) for root in roots for path in BAITS["files"]])
 
 
 @attack
 def write_a_host_file() -> str:
-    """Into a directory that everybody may write to."""
+    """Into directories that everybody may write to."""
 
-    def attempt(root: str) -> str:
-        fd = os.open(f"{root}{BAITS['directory']}/planted", os.O_WRONLY | os.O_CREAT, 0o644)
-        os.close(fd)
-        return f"{root}{BAITS['directory']}"
+    def attempt(place: str) -> str:
+        os.close(os.open(f"{place}/planted", os.O_WRONLY | os.O_CREAT, 0o644))
+        return place
 
-    return first(*[functools.partial(attempt, root) for root in ("", "/proc/1/root", "/proc/self/root/..")])
+    roots = ("", "/proc/1/root", "/proc/self/root/..", "/.host", "/host", "/mnt")
+    return first(*[functools.partial(attempt, root + place) for root in roots for place in BAITS["directories"]])
 
 
 @attack
@@ -148,8 +155,12 @@ def steer_the_kernel() -> str:
 @attack
 def kernel_addresses() -> str:
     """/proc/kallsyms with real addresses."""
-    line = read("/proc/kallsyms").split(b"\n")[0]
-    return "/proc/kallsyms" if line and int(line.split()[0], 16) else ""
+
+    def attempt() -> str:
+        line = read("/proc/kallsyms").split(b"\n")[0]
+        return "/proc/kallsyms" if line and int(line.split()[0], 16) else ""
+
+    return first(attempt)
 
 
 @attack
@@ -250,7 +261,7 @@ def services_of_the_host() -> str:
 def processes_of_the_host() -> str:
     """A bystander, everybody, and our parent."""
     pid = BAITS["bystander"]
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError):
         if BAITS["token"].encode() in read(f"/proc/{pid}/cmdline"):
             return "sees the bystander"
     with contextlib.suppress(OSError):
@@ -306,14 +317,15 @@ def what_the_caller_has() -> str:
 @attack
 def objects_of_the_host() -> str:
     """Shared memory by key, and files in /dev/shm and /tmp."""
-    shared = call("shmget", BAITS["shm_key"], 0, 0)
-    if shared >= 0:
+    if BAITS["shm_key"] and call("shmget", BAITS["shm_key"], 0, 0) >= 0:
         return "System V shared memory"
     for place in ("/dev/shm", "/tmp"):
         with contextlib.suppress(OSError):
             names = [name for name in os.listdir(place) if name != "node"]
             if names:
                 return f"{place} has {names[:3]}"
+    if not BAITS["shm_key"]:
+        raise NotTried("this host makes no System V shared memory; /dev/shm and /tmp are clean")
     return ""
 
 
@@ -332,11 +344,12 @@ def main() -> None:
     found = {}
     for name, function in ATTACKS.items():
         try:
-            found[name] = function()
-        except (OSError, ValueError, KeyError, IndexError, MemoryError):
-            found[name] = ""  # refused in a way that the attack did not expect
+            got = function()
+            found[name] = ("FAIL" if got else "PASS", got)
+        except NotTried as error:
+            found[name] = ("SKIP", str(error))
         except Exception as error:  # noqa: BLE001 - an attack that breaks has not been refused: the user is to see it
-            found[name] = f"the attack itself failed: {type(error).__name__}: {error}"
+            found[name] = ("SKIP", f"the attack itself failed: {type(error).__name__}: {error}")
     sys.stdout.write(json.dumps(found))
 
 

@@ -30,6 +30,7 @@ from tests.support.programs import build
 INSIDE = "/opt/attack"
 BWRAP = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
 WALL = "10s"
+WARM = "python-warm"
 SHARED = ("-shared", "-fPIC", "-Wl,-Bsymbolic", "-s")  # its own names come before those of the interpreter
 
 
@@ -81,10 +82,8 @@ class Arena:
     def argv(self, attack: Attack, scene: Scene, where: str, *, warm: bool = False) -> list[str]:
         """The command of an attack, with its payload below `where`; `warm`: in a Python that is not executed."""
         kind, _, rest = attack.command.partition(" ")
-        if kind == "probe" and warm:
-            return ["python3", f"{where}/within.py", f"{where}/probe.so", *rest.split(), *scene.arguments]
         if kind == "probe":
-            return [f"{where}/probe", *rest.split(), *scene.arguments]
+            return probe(where, [*rest.split(), *scene.arguments], warm=warm)
         if kind == "python":
             return ["python3", f"{where}/{rest.split()[0]}.py", *rest.split()[1:], *scene.arguments]
         if kind == "sh":
@@ -113,7 +112,7 @@ class Arena:
                 stack.enter_context(scene.beside(box))
             options = {"limits": {"wall": WALL if SLOWNESS == 1 else "19s"}, **scene.options}
             with self._with_companion(scene, box):
-                result = box.run(self.argv(attack, scene, INSIDE, warm=profile == "python-warm"), **options)
+                result = box.run(self.argv(attack, scene, INSIDE, warm=profile == WARM), **options)
             seen = scene.check(result) if scene.check is not None else ""
         verdict, detail = verdict_of(result.stdout, seen)
         return verdict_of_end(attack, scene, result) if verdict == "unclear" else (verdict, detail)
@@ -127,6 +126,9 @@ class Arena:
             return
         with box.start([f"{INSIDE}/probe", *scene.companion]) as handle:
             yield
+            if scene.companion_grace:  # what ended it is told apart from our own end of it
+                with contextlib.suppress(TimeoutError):
+                    handle.wait(seconds(scene.companion_grace))
             handle.cancel()
             told = scene.companion_result = handle.wait()
         if isinstance(told.exit, Exited) and told.exit.code:
@@ -204,6 +206,11 @@ class Arena:
                 if scene.check is not None and not said.startswith(("bwrap:", "probe:")):
                     verdict = "contained"
         return Trial(attack.id, "bwrap", (), verdict, detail)
+
+
+def probe(where: str, words: Sequence[str], *, warm: bool) -> list[str]:
+    """The probe with these words, as a program or within a warm interpreter."""
+    return ["python3", f"{where}/within.py", f"{where}/probe.so", *words] if warm else [f"{where}/probe", *words]
 
 
 def _verdict_of_error(scene: Scene, error: SandboxError) -> tuple[Verdict, str]:

@@ -28,6 +28,8 @@ class Row:
         single: layer → verdict with only that one removed.
         bwrap: verdict under plain bubblewrap, "" if it was not run there.
         problems: what is wrong, in words.
+        shown_elsewhere: the evidence of another host has it succeed without its layers.
+        notes: what is wrong with this host only: a knock-out that shows nothing here, but elsewhere.
     """
 
     attack: Attack
@@ -38,6 +40,8 @@ class Row:
     single: dict[str, str] = field(default_factory=dict)
     bwrap: str = ""
     problems: list[str] = field(default_factory=list)
+    shown_elsewhere: bool = False
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -48,9 +52,12 @@ class Summary:
     left_out: Mapping[str, str | None]
 
     @classmethod
-    def of(cls, attacks: Iterable[Attack], trials: Iterable[Trial], left_out: Mapping[str, str | None]) -> Summary:
+    def of(
+        cls, attacks: Iterable[Attack], trials: Iterable[Trial], left_out: Mapping[str, str | None], about: Mapping[str, Any]
+    ) -> Summary:
         """Sort trials into rows."""
-        rows = {attack.id: Row(attack) for attack in attacks}
+        shown = shown_elsewhere(about)
+        rows = {attack.id: Row(attack, shown_elsewhere=attack.id in shown) for attack in attacks}
         for trial in trials:
             _enter(rows[trial.attack], trial)
         for row in rows.values():
@@ -86,6 +93,12 @@ class Summary:
         }
 
 
+def shown_elsewhere(about: Mapping[str, Any]) -> set[str]:
+    """Attacks that succeed without their layers by the kept evidence of other kinds of host: what was here once is no excuse."""
+    others = [found for name, found in all_kept().items() if name != name_of(about)]
+    return {row[0] for found in others for row in found["rows"] if row[3].startswith("escaped")}
+
+
 def _enter(row: Row, trial: Trial) -> None:
     if trial.profile == "bwrap":
         row.bwrap = trial.verdict
@@ -102,7 +115,8 @@ def _enter(row: Row, trial: Trial) -> None:
     if set(trial.removed) == set(row.attack.layers):
         row.all_removed = trial.verdict
         if trial.verdict not in ("escaped", "void"):
-            row.problems.append(f"does not succeed without {', '.join(trial.removed)}: {trial.detail}")
+            said = f"does not succeed without {', '.join(trial.removed)}: {trial.detail}"
+            (row.notes if row.shown_elsewhere else row.problems).append(said)
         if len(trial.removed) > 1:
             return
     if len(row.attack.layers) > 1:
@@ -130,6 +144,8 @@ def show(summary: Summary, about: Mapping[str, Any]) -> None:
     for row in summary.rows:
         for problem in row.problems:
             print(f"PROBLEM {row.attack.id}: {problem}")
+        for note in row.notes:
+            print(f"NOT SHOWN HERE {row.attack.id}: {note}; the evidence of another host shows it")
     for name, reason in summary.left_out.items():
         print(f"left out: {name}: {reason}")
     print(", ".join(f"{key}: {value}" for key, value in {**about, **summary.counts()}.items()))
@@ -179,7 +195,7 @@ def complaints(found: Mapping[str, Any], attacks: Mapping[str, Attack]) -> list[
     for name in attacks.keys() & tried.keys():
         if tried[name] != (wanted := len(set(attacks[name].profiles) & set(profiles))):
             said.append(f"{name} was tried in {tried[name]} profiles of {wanted}")
-    if [row[0] for row in found["rows"]] != list(tried):
+    if sorted(row[0] for row in found["rows"]) != sorted(tried):
         said.append("the table has other rows")
     return said
 

@@ -36,6 +36,7 @@ class Layer:
         patches: of the launcher's source.
         caller: a context in which the caller's side does without it.
         implies: layers that cannot be there without this one.
+        executed: why taking it away says nothing about a warm interpreter. That is done with an executed program then.
         hosts: "root" or "user" where it exists for one kind of caller only.
     """
 
@@ -44,6 +45,7 @@ class Layer:
     patches: tuple[Patch, ...] = ()
     caller: Callable[[], contextlib.AbstractContextManager[None]] | None = None
     implies: tuple[str, ...] = ()
+    executed: str = ""
     hosts: tuple[str, ...] = ("root", "user")
 
 
@@ -148,7 +150,7 @@ register(
     Layer(name="filter", plan=_filter),
     Layer(name="landlock", plan=_landlock),
     Layer(name="mounts", plan=_mounts),
-    Layer(name="read-only", plan=_without_attribute(mounts.ATTR_RDONLY)),
+    Layer(name="read-only", plan=_without_attribute(mounts.ATTR_RDONLY), executed="no launcher becomes warm without it"),
     Layer(
         name="nosuid",
         plan=_without_attribute(mounts.ATTR_NOSUID),

@@ -137,7 +137,7 @@ layers.register(
     ),
     Layer(name="scratch size", patches=(("launcher/scratch.py", _SIZE, '(b"size", b"1g")'),)),
     Layer(name="scratch inodes", patches=(("launcher/scratch.py", _INODES, '(b"nr_inodes", b"1000000")'),)),
-    Layer(name="output limit", caller=patched(session.Session, "_kill", lambda _: lambda self: None)),
+    Layer(name="output limit", caller=patched(session.Session, "_stop_output", lambda _: lambda self, fd: None)),
     Layer(name="bounded capture", caller=_unbounded_capture),
     Layer(name="evidence for outcomes", caller=patched(active, "classify", _guess)),
     Layer(name="output counts", caller=_facts(output_exceeded=False)),

@@ -38,6 +38,7 @@ class Scene:
         check: looks at the host, and at the result, after the run; a text is an escape. With it a payload may say nothing.
         failed: the same for the error of a run that has no result.
         companion: words for a second payload, in another run of the same launcher; how that ended is then in `companion_result`.
+        companion_grace: seconds that it has to end by itself when the attack is over, before it is ended.
         beside: what goes on in the same sandbox meanwhile: other runs.
         planned: called when the plan is made and nothing has been started: changes what the plan was made of.
         refusals: parts of errors that are the containment. Any other error but that of a bad request proves nothing.
@@ -51,6 +52,7 @@ class Scene:
     failed: Callable[[SandboxError], str] | None = None
     companion: list[str] = field(default_factory=list)
     companion_result: Any = None
+    companion_grace: float = 0.0
     beside: Callable[[Any], AbstractContextManager[object]] | None = None
     planned: Callable[[], None] | None = None
     refusals: tuple[str, ...] = ()
@@ -143,7 +145,8 @@ def verdict_of_end(attack: Attack, scene: Scene, result: RunResult) -> tuple[Ver
         end = result.exit.name
     detail = f"{result.outcome}, {end}: {result.stderr.decode('utf-8', 'replace').strip()[-150:]}"
     not_begun = end in ("exit 126", "exit 127") or b"probe: " in result.stderr
-    declared = bool({result.outcome.value, end} & set(attack.outcomes))
+    # Nothing but a filter ends a program by SIGSYS.
+    declared = end == "SIGSYS" or bool({result.outcome.value, end} & set(attack.outcomes))
     if (scene.check is not None or declared) and not not_begun:
         return "contained", detail
     return "unclear", f"{SILENT}, and ended by {detail}"

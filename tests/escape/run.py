@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.escape import arena, evidence
+from tests.escape import arena, evidence, layers
 from tests.escape.model import PROFILES, Attack, Trial
 from tests.support.require import missing
 
@@ -31,7 +31,8 @@ def trials_of(attack: Attack, profiles: Iterable[str], *, singles: bool) -> Iter
     for profile in where:
         yield profile, ()
     if where:
-        home = "default" if "default" in where else where[0]
+        cold = any(layers.LAYERS[name].executed for name in layers.closure(attack.layers))
+        home = "default" if "default" in where or (cold and "default" in attack.profiles) else where[0]
         yield home, attack.layers
         if len(attack.layers) > 1 and singles:
             for layer in attack.layers:
@@ -94,7 +95,7 @@ def main() -> int:
     if options.json:
         Path(options.json).parent.mkdir(parents=True, exist_ok=True)
         Path(options.json).write_text(json.dumps({"about": about, "trials": [trial.to_dict() for trial in found]}, indent=1))
-    summary = evidence.Summary.of(usable, found, left_out)
+    summary = evidence.Summary.of(usable, found, left_out, about)
     evidence.show(summary, about)
     entry = evidence.entry(summary, about, profiles)
     wanted = set(evidence.claims())

@@ -6,23 +6,28 @@ clear error. A control that is left out in silence would show as a run that went
 
 from __future__ import annotations
 
+import errno
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sandbox import Sandbox, SandboxError
 from tests.support import callers
 from tests.support.clock import seconds
+from tests.support.programs import INSIDE
 from tests.support.refusing import NUMBER, REFUSE, refusing_python
+from tests.support.require import require
 
 pytestmark = pytest.mark.root  # an ordinary user's filter sets no_new_privs, and that alone stops newuidmap
 
 # System calls that carry a control.
 CONTROLS = (
-    "capset", "clone3", "close_range", "execve", "fsconfig", "fsmount", "fsopen", "landlock_add_rule", "landlock_restrict_self",
-    "mount", "mount_setattr", "move_mount", "open_tree", "pivot_root", "prctl", "prlimit64", "seccomp", "setgroups",
-    "sethostname", "setresgid", "setresuid", "unshare",
+    "capset", "clone3", "close_range", "execve", "fsconfig", "fsmount", "fsopen", "keyctl", "landlock_add_rule",
+    "landlock_restrict_self", "mount", "mount_setattr", "move_mount", "open_tree", "pivot_root", "prctl",
+    "prlimit64", "seccomp", "setgroups", "sethostname", "setresgid", "setresuid", "unshare",
 )  # fmt: skip
 # Needed for work, not for safety: these too end in one clear error.
 MEANS = ("memfd_create", "pidfd_open", "epoll_create1", "socketpair", "pipe2", "sendmsg")
@@ -100,3 +105,13 @@ def test_without_a_means_there_is_a_clear_error(told: dict[str, Any], call: str)
 def test_many_different_steps_were_reached(told: dict[str, Any]) -> None:
     steps = {end.get("step") for end in told.values()} - {None, ""}
     assert len(steps) >= 10, steps
+
+
+def test_a_keyring_that_cannot_be_left_is_not_kept_in_silence(
+    probe_mounts: tuple[Any, ...], degraded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENOSYS is what a kernel without keyrings says, and a filter around us on one that has them."""
+    require("keyrings")
+    monkeypatch.setattr(sys, "executable", str(refusing_python(tmp_path, "keyctl", errno.ENOSYS)))
+    with Sandbox("native", mounts=probe_mounts, allow_degraded=degraded) as box, pytest.raises(SandboxError):
+        box.run([INSIDE, "exit", "0"])

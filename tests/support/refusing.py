@@ -24,9 +24,9 @@ os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 """
 
 
-def refusing_python(directory: Path, call: str) -> Path:
+def refusing_python(directory: Path, call: str, number: int = NUMBER) -> Path:
     """A program in `directory` that is this interpreter, without `call` (not execve, which it needs itself)."""
     path = directory / call
-    path.write_text(WRAPPER.format(python=sys.executable, refuse=REFUSE, call=call, number=NUMBER))
+    path.write_text(WRAPPER.format(python=sys.executable, refuse=REFUSE, call=call, number=number))
     path.chmod(0o755)
     return path

@@ -232,7 +232,7 @@ ATTACKS = [
         "XR02-change", "a file of another run is changed", "change-of", PLACES, RESIDUE, having("file", lambda: "/tmp/changed")
     ),
     attack("XR02-socket", "a socket of another run", "connect-of", PLACES, RESIDUE, having("unix", lambda: "/tmp/socket")),
-    attack("XR05-file", "what a run has left in /tmp", "read-of", PLACES, RESIDUE, after("left", "/tmp/of-a-neighbour")),
+    attack("XR05-file", "what a run has left in /tmp", "read-of", PLACES, RESIDUE, after("left", "/tmp/of-an-earlier-run")),
     attack("XR02-segment", "System V memory of another run", "segment-of", IPC, SEEN, having("segment", _key)),
     attack("XR02-queue", "a System V queue of another run", "queue-of", IPC, SEEN, having("queue", _key)),
     attack("XR02-semaphore", "a System V semaphore of another run", "semaphore-of", IPC, SEEN, having("semaphore", _key)),

@@ -56,7 +56,7 @@ _INITS_DESCRIPTORS = "        process.close_all_but((*self.joins, self.status.fi
 CHILDS_DESCRIPTORS = "    process.close_all_but((child.orders.fileno(), child.work, child.terminal, child.failure))\n"
 _CWD = 'if not os.getcwdb().startswith(b"/"):'
 layers.register(
-    Layer(name="descriptors: caller", caller=spawning(_leave_open)),
+    Layer(name="descriptors: caller", caller=spawning(_leave_open), executed="the launcher is executed again"),
     Layer(
         name="descriptors: keeper",
         patches=(("launcher/keeper.py", "    process.close_all_but((control_fd, plan_fd, caller_pidfd, package))\n", ""),),
@@ -73,8 +73,9 @@ layers.register(
     Layer(
         name="environment: payload",
         patches=(("launcher/payload.py", _EXECVE, "os.execve(path, program.argv, {**os.environb, **environment})"),),
+        executed="it is a matter of exec",
     ),
-    Layer(name="guarded variables", caller=_unguarded),
+    Layer(name="guarded variables", caller=_unguarded, executed="such a variable is for an interpreter of its own"),
     Layer(name="umask: payload", patches=(("launcher/payload.py", "    os.umask(plan.umask)\n", ""),)),
     Layer(
         name="umask: launcher",
@@ -87,11 +88,13 @@ layers.register(
     Layer(
         name="default signals",
         patches=(("launcher/keeper.py", "    process.default_signals(ignore=_signal.SIGPIPE)  # until the payload\n", ""),),
+        executed="the interpreter sets them itself",
     ),
     Layer(name="every signal", patches=(("kernel/process.py", "_UNCHANGEABLE = (9, 19)", "_UNCHANGEABLE = (9, 19, 32, 33)"),)),
     Layer(
         name="default SIGPIPE",
         patches=(("launcher/payload.py", "    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)\n", ""),),
+        executed="the interpreter sets it itself",
     ),
     Layer(
         name="signal mask",

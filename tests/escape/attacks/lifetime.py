@@ -83,6 +83,7 @@ layers.register(
                 "    process.prctl(process.PR_SET_PDEATHSIG, _signal.SIGKILL)  # a change of credentials clears it\n",
                 "",
             ),
+            ("launcher/warmup.py", "        process.prctl(process.PR_SET_PDEATHSIG, _signal.SIGKILL)\n", ""),
         ),
     ),
     Layer(
@@ -242,6 +243,7 @@ ATTACKS = [
         ("last parenthesis",),
         ("SEC-LI-03", "SEC-RS-03"),
         scene=_counted,
+        outcomes=("cpu_time",),
         needs=("no control groups",),
     ),
     attack(

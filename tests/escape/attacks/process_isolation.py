@@ -75,7 +75,7 @@ def _reported(directory: Path) -> Iterator[Scene]:
 def _beside(directory: Path) -> Iterator[Scene]:
     """Another run of the same launcher, at the same time."""
     token = secrets.token_hex(8)
-    scene = Scene(arguments=[token], companion=["stand", token])
+    scene = Scene(arguments=[token], companion=["stand", token], companion_grace=0.5)
 
     def check(result: Any) -> str:
         ended = scene.companion_result.exit

@@ -51,8 +51,11 @@ layers.register(
     Layer(
         name="no inherited descriptors",
         patches=(("launcher/payload.py", CHILDS_DESCRIPTORS, ""), ("launcher/payload.py", _CLOSE, _HAND_ON)),
+        executed="they are handed on to exec",
     ),
-    Layer(name="record of exec ends", patches=(("launcher/init.py", "os.pipe2(os.O_CLOEXEC)", "os.pipe2(0)"),)),
+    Layer(
+        name="record of exec ends", patches=(("launcher/init.py", "os.pipe2(os.O_CLOEXEC)", "os.pipe2(0)"),), executed="of exec"
+    ),
     Layer(name="init ends", patches=(("launcher/init.py", _LAST, _WAIT + _LAST),)),
     Layer(name="reports end", patches=(("launcher/loop.py", _ENOUGH, "if False:"),)),
     Layer(name="names become text", caller=patched(results, "_text", _bytes_as_text)),

@@ -15,7 +15,6 @@ from tests.escape.model import Attack, BrokenTrial, Scene
 
 assert inheritance  # its layers are used below
 
-WARM = ("python-warm",)
 _ORDER = "        self.present, self.streams = present & launch.FD_STREAMS, streams\n"
 _NOTED = '        globals().setdefault("_SEEN", []).append([os.pread(fd, 1 << 20, 0) for fd in streams[3:]])\n'
 _CUT = 'plan.replace(name="", ids=ids, template=()).encode()'
@@ -62,34 +61,22 @@ def _place(directory: Path) -> Iterator[Scene]:
     )
 
 
+def attack(name: str, title: str, command: str, claim: str, layer: str, scene: Any = None) -> Attack:
+    return Attack(
+        id=name,
+        title=title,
+        command=f"python warm {command}",
+        claims=(claim,),
+        layers=(layer,),
+        scene=scene,
+        profiles=("python-warm",),
+        bwrap=False,
+    )
+
+
 ATTACKS = [
-    Attack(
-        id="WM01-memory",
-        title="arguments, variables and files of an earlier run, in memory",
-        command="python warm memory",
-        claims=("SEC-WM-01",),
-        layers=("unread program",),
-        scene=_earlier,
-        profiles=WARM,
-        bwrap=False,
-    ),
-    Attack(
-        id="WM02-host",
-        title="a path of the host, in memory",
-        command="python warm memory",
-        claims=("SEC-WM-02",),
-        layers=("plan without the host",),
-        scene=_place,
-        profiles=WARM,
-        bwrap=False,
-    ),
-    Attack(
-        id="WM02-descriptors",
-        title="descriptors of the launcher",
-        command="python warm descriptors",
-        claims=("SEC-WM-02",),
-        layers=("descriptors: payload",),  # what is not closed then would only be closed by exec
-        profiles=WARM,
-        bwrap=False,
-    ),
+    attack("WM01-memory", "what an earlier run was given, in memory", "memory", "SEC-WM-01", "unread program", _earlier),
+    attack("WM02-host", "a path of the host, in memory", "memory", "SEC-WM-02", "plan without the host", _place),
+    # What is not closed before the program starts would only be closed by exec.
+    attack("WM02-descriptors", "descriptors of the launcher", "descriptors", "SEC-WM-02", "descriptors: payload"),
 ]

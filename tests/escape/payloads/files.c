@@ -216,8 +216,11 @@ static int c_self(int count, char **words)
         execv(words[1], next);
         return contained("exec: %s", strerror(errno));
     }
-    if (readlink("/proc/self/exe", path, sizeof path - 1) < 0)
-        return contained("/proc/self/exe: %s", strerror(errno));
+    if (readlink(own_program, path, sizeof path - 1) < 0) {
+        if (errno != EINVAL)
+            return contained("%s: %s", own_program, strerror(errno));
+        strncpy(path, own_program, sizeof path - 1); /* it is no link */
+    }
     for (int at = 0; at < count; at++)
         execv(words[at], next);
     return contained("exec: %s", strerror(errno));

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <sys/auxv.h>
 
+const char *own_program = "/proc/self/exe";
+
 static int say(const char *word, const char *form, va_list arguments)
 {
     printf("%s ", word);

@@ -24,6 +24,9 @@ extern const struct entry counts[], results[], neighbours[];
 extern const struct entry calls[], mounts[], others[], set_id[], sockets[], objects[], terminals[], threads[];
 extern const struct entry inherited[], lifetime[], left_files[];
 
+/* what to execute to become this program again; its library, which is within an interpreter, is told */
+extern const char *own_program;
+
 int escaped(const char *form, ...) __attribute__((format(printf, 1, 2)));
 int contained(const char *form, ...) __attribute__((format(printf, 1, 2)));
 int not_here(const char *form, ...) __attribute__((format(printf, 1, 2)));
