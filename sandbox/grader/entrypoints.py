@@ -14,6 +14,8 @@ from sandbox.model.errors import RequestError
 _LOOK_BYTES = 256 << 10  # of each file: whoever hides the main method behind more gets an error that says what to do
 _MAX_LINE = 200  # patterns are matched line by line, so that no file can make them slow
 _SHEBANG = re.compile(r"#!.*")
+_IMPORT = re.compile(r"\b(?:import|from|require|require_relative|use|include|load|source|consult|ensure_loaded|dofile)\b")
+_WORD = re.compile(r"[\w-]+")
 _JAVA_TOKEN = re.compile(
     r"""//[^\n]*|/\*.*?(?:\*/|\Z)|\"{3}(?:\\.|(?!\"{3}).)*(?:\"{3}|\Z)|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[\w$]+|[{}();.,@\[\]]|\S""",
     re.DOTALL,
@@ -182,12 +184,26 @@ def _main_file(source: Source, language: Language, files: Sequence[str], own: Co
     told = [name for name in top if language.main_content and _matches(language.main_content, _lines(source.files[name]))]
     if len(told) == 1 or language.entry_point == "all":
         return (told or top)[0]
+    if len(top) > 1:
+        used = _used(source, files)
+        top = [name for name in top if posixpath.splitext(posixpath.basename(name))[0] not in used] or top
     if len(top) == 1:
         return top[0]
     raise RequestError(
         f"{source.origin}: it is not clear which of {', '.join(top[:5])} is the main file",
         hint=f"name it {language.main_names[0]}{language.extensions[0]}, or name the entry point",
     )
+
+
+def _used(source: Source, files: Iterable[str]) -> set[str]:
+    """What the files import, as words: who is among them is a module of another one, and not where the program starts."""
+    found: set[str] = set()
+    for name in files:
+        own = posixpath.splitext(posixpath.basename(name))[0]
+        for line in _lines(source.files[name]):
+            if _IMPORT.search(line):
+                found.update(word for word in _WORD.findall(line) if word != own)
+    return found
 
 
 def _of_language(source: Source, language: Language) -> tuple[str, ...]:

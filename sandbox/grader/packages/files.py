@@ -20,7 +20,7 @@ MAX_READ_BYTES = 256 << 20  # of everything that is kept in memory: programs and
 MAX_NAMES = 100_000
 MAX_DEPTH = 16
 _HIDDEN = (".", "-", "__pycache__")
-_CONSTANT = re.compile(rb"\{\{([a-zA-Z_][a-zA-Z0-9_]*)\}\}")
+_CONSTANT = re.compile(rb"\{\{([a-zA-Z_][a-zA-Z0-9_]*(?:\.[a-zA-Z_][a-zA-Z0-9_]*)?)\}\}")
 
 
 class Folder:
@@ -149,7 +149,7 @@ class Folder:
 
 
 def with_constants(data: bytes, constants: Mapping[str, str]) -> bytes:
-    """Source: 2025-09, "Constants": {{name}} becomes the value; names that are not defined stay."""
+    """Source: 2025-09, "Constants": {{name}} or {{name.variant}} becomes the value; names that are not defined stay."""
     if not constants:
         return data
     return _CONSTANT.sub(lambda found: constants.get(found[1].decode(), found[0].decode()).encode(), data)

@@ -99,8 +99,16 @@ def _version(settings: Settings) -> str:
 
 
 def _constants(settings: Settings) -> dict[str, str]:
+    """Name → value. A mapping gives a value and other forms: {{name}} and {{name.value}} are one, {{name.tex}} another."""
     below = settings.below("constants")
-    return {name: below.text(name) for name in below.values}
+    found = {}
+    for name, given in below.values.items():
+        variants = below.below(name) if isinstance(given, dict) else Settings({"value": below.text(name)}, YAML)
+        if "value" not in variants:
+            raise below.error(name, "has no `value`")
+        found[name] = variants.text("value")
+        found |= {f"{name}.{variant}": variants.text(variant) for variant in variants.values}
+    return found
 
 
 def _kinds(settings: Settings) -> tuple[tuple[str, ...], frozenset[str]]:

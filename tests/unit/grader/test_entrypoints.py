@@ -192,6 +192,9 @@ def test_kotlin_starts_in_the_class_of_the_file(name, text, main):
         ("x.py sub/main.py", "x.py"),
         ({"x.py": "", "y.py": "if __name__ == '__main__':\n  pass\n"}, "y.py"),
         ("sub/x.py", "sub/x.py"),
+        ({"common.py": "import os, sys", "validate.py": "from common import reject"}, "validate.py"),
+        ({"a.py": "import b, c", "b.py": "import b", "c.py": "from . import b"}, "a.py"),
+        ({"a.py": "", "my-tool.py": "importlib.import_module('a')\nimport a"}, "my-tool.py"),
     ],
 )
 def test_pythons_main_file(files, main):

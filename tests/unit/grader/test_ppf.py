@@ -248,6 +248,17 @@ def test_other_programs(load):
     assert any("input_validators/c.ctd: c.ctd needs Checktestdata" in said for said in problem.warnings)
 
 
+def test_constants_with_several_forms(load):
+    files = {
+        "problem.yaml": NEW + "constants: {N: {value: 5000, tex: '5\\,000'}, M: 6}\n",
+        "input_validators/a.py": "{{N}} {{N.value}} {{N.tex}} {{N.other}} {{M}} {{M.value}}",
+    }
+    (found,) = load(files).input_validators
+    assert found.source.files["a.py"] == rb"5000 5000 5\,000 {{N.other}} 6 6"
+    with pytest.raises(ProblemError, match=r"constants\.N has no `value`"):
+        load({"problem.yaml": NEW + "constants: {N: {tex: 'x'}}\n"})
+
+
 # test data
 
 
