@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from sandbox.model.errors import RequestError
 
 if TYPE_CHECKING:
     from sandbox.grader.grade import Verified
+    from sandbox.grader.inputs import InputMistake
     from sandbox.grader.model import Problem
 
 _EPILOG = """\b
@@ -35,17 +37,21 @@ Examples:
 def verify(
     ctx: click.Context, *, problem: str, jobs: int | None, time_limit: str | None, html_file: str | None, as_json: bool
 ) -> None:
-    """Grade every submission of PROBLEM and hold it against what it claims. Exit code 1 when one does not hold.
+    """Grade every submission of PROBLEM and hold it against what it claims; let its input validators look at every input.
+
+    Exit code 1 when something does not hold.
 
     On a terminal a table; in a pipe one JSON object.
     """
     from sandbox.grader.grade import verify_all
+    from sandbox.grader.inputs import check_inputs
 
     grading.need_extra()
     grading.check_place(html_file)
     loaded = grading.load(problem, time_limit)
     if not loaded.submissions:
         raise RequestError(f"{loaded.name}: there is nothing to verify: the problem has no submissions")
+    mistakes = check_inputs(loaded, jobs=jobs)
     with grading.bar() as tell:
         found = verify_all(loaded, jobs=jobs, on_event=grading.follow(tell))
     if html_file is not None:
@@ -53,13 +59,13 @@ def verify(
 
         grading.write(html_file, html.page([item.report for item in found], title=loaded.name))
     if as_json or not sys.stdout.isatty():
-        _say_json(loaded, found)
+        _say_json(loaded, found, mistakes)
     else:
-        _print(found)
-    ctx.exit(int(any(item.complaints for item in found)))
+        _print(found, mistakes)
+    ctx.exit(int(bool(mistakes) or any(item.complaints for item in found)))
 
 
-def _say_json(problem: Problem, found: Sequence[Verified]) -> None:
+def _say_json(problem: Problem, found: Sequence[Verified], mistakes: Sequence[InputMistake]) -> None:
     from sandbox.grader import jsons
 
     rows = [
@@ -71,11 +77,17 @@ def _say_json(problem: Problem, found: Sequence[Verified]) -> None:
         }
         for item in found
     ]
-    holds = not any(item.complaints for item in found)
-    errors.say_json({"problem": problem.name, "holds": holds, "warnings": list(problem.warnings), "submissions": rows})
+    said = {
+        "problem": problem.name,
+        "holds": not mistakes and not any(item.complaints for item in found),
+        "warnings": list(problem.warnings),
+        "inputs": [dataclasses.asdict(mistake) for mistake in mistakes],
+        "submissions": rows,
+    }
+    errors.say_json(said)
 
 
-def _print(found: Sequence[Verified]) -> None:
+def _print(found: Sequence[Verified], mistakes: Sequence[InputMistake]) -> None:
     rows = [
         (item.name, item.report.language, item.report.verdict.value, "FAIL" if item.complaints else "PASS", item.report.reason)
         for item in found
@@ -84,5 +96,8 @@ def _print(found: Sequence[Verified]) -> None:
     for item in found:
         for complaint in item.complaints:
             text.paragraphs(f"{text.one_line(item.name)}: {text.one_line(complaint)}")
+    for mistake in mistakes:
+        where = f"{mistake.validator}: {mistake.case}" if mistake.case else mistake.validator
+        text.paragraphs(f"{text.one_line(where)}: {text.one_line(mistake.reason)}")
     bad = sum(bool(item.complaints) for item in found)
     text.emit(f"\n{len(found) - bad} hold, {bad} do not\n")

@@ -71,6 +71,8 @@ def find(source: Source, language: Language, own: Collection[str] = ()) -> Entry
 
     Raises RequestError when there is no entry point, saying how to name it.
     """
+    if language.entry_point == "run":
+        return Entry(tuple(source.files), "run")
     files = _of_language(source, language)
     if not files:
         raise RequestError(

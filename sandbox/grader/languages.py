@@ -137,8 +137,8 @@ class Language(_Strict):
     """Pattern of a first line beginning with #! that names this language."""
     content: tuple[str, ...] = ()
     """Patterns of lines that tell this language from others with the same extension."""
-    entry_point: str = Field(default="file", pattern="^(file|java|kotlin|all)$")
-    """How the main file is found: by its name, by its `main` method, or there is none: all are compiled together."""
+    entry_point: str = Field(default="file", pattern="^(file|java|kotlin|all|run)$")
+    """How the main file is found: by its name, by its `main` method, or there is none: all make one program, or `run`."""
     main_names: tuple[str, ...] = ("main", "Main")
     """Stems of the main file, the likeliest first."""
     main_content: str = ""
@@ -175,7 +175,7 @@ class Language(_Strict):
 
     @model_validator(mode="after")
     def _makes_something(self) -> Language:
-        if not self.extensions:
+        if not self.extensions and self.entry_point != "run":
             raise ValueError("extensions: a language has at least one, such as ['.py']")
         if not self.keep_sources and not (self.compile and self.compile.artefacts):
             raise ValueError("nothing is left to run: say keep_sources = true, or compile.artefacts")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sandbox.api import Run, Sandbox
-from sandbox.grader import building, checkers
+from sandbox.grader import building, checkers, scripts
 from sandbox.grader.building import BuildFailure, Built
 from sandbox.grader.cancel import Cancel
 from sandbox.grader.feedback import (
@@ -72,7 +72,8 @@ def prepare(program: JudgeProgram, limits: Limits, *, allow_degraded: bool = Fal
         except RequestError as error:
             return BuildFailure(str(error), blame="judge")
         return Judge(program)
-    built = building.build(program.source, limits_of_judges(limits), allow_degraded=allow_degraded)
+    known = scripts.languages() if program.source.language == scripts.ID else None
+    built = building.build(program.source, limits_of_judges(limits), allow_degraded=allow_degraded, languages=known)
     if isinstance(built, BuildFailure):
         reason = f"{program.source.origin} of the problem does not compile: {built.reason}"
         return dataclasses.replace(built, reason=reason, blame="judge")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from sandbox.grader import scripts
 from sandbox.grader.model import JudgeProgram, Source
 from sandbox.grader.packages.testdata import Reading
 from sandbox.model.errors import ProblemError
@@ -9,7 +12,6 @@ from sandbox.model.errors import ProblemError
 # A file with one of these ends is part of a program, or beside it, and no program by itself.
 _NO_PROGRAM = (".h", ".hpp", ".hh", ".md", ".txt", ".yaml", ".yml", ".json", ".in", ".o", ".class", ".pyc", "~")
 _NO_PROGRAM_NAMES = ("readme", "license", "makefile", "cmakelists")
-_SCRIPTS = {"build", "run"}
 
 
 def _is_program(name: str) -> bool:
@@ -26,10 +28,15 @@ def found(reading: Reading, directory: str) -> list[Source]:
     files = [name for name in names if folder.is_file(f"{directory}/{name}")]
     folders = [name for name in names if name not in files and any(folder.walk(f"{directory}/{name}"))]
     sources = [name for name in files if _is_program(name)]
-    whole = bool(_SCRIPTS & set(files)) or (len(sources) == 1 and not folders and len(files) > 1)
+    whole = scripts.are_in(files) or (len(sources) == 1 and not folders and len(files) > 1)
     if whole:
-        return [folder.program(directory, reading.constants)]
-    return [folder.program(f"{directory}/{name}", reading.constants) for name in sorted([*sources, *folders])]
+        return [_program(reading, directory)]
+    return [_program(reading, f"{directory}/{name}") for name in sorted([*sources, *folders])]
+
+
+def _program(reading: Reading, name: str) -> Source:
+    source = reading.folder.program(name, reading.constants)
+    return dataclasses.replace(source, language=scripts.ID) if scripts.are_in(source.files) else source
 
 
 def single(reading: Reading, directory: str) -> Source | None:
@@ -40,8 +47,8 @@ def single(reading: Reading, directory: str) -> Source | None:
         return None
     if len(names) == 1 and folder.is_folder(f"{directory}/{names[0]}"):
         # The drafts kept the validator in a folder inside.
-        return folder.program(f"{directory}/{names[0]}", reading.constants)
-    return folder.program(directory, reading.constants)
+        return _program(reading, f"{directory}/{names[0]}")
+    return _program(reading, directory)
 
 
 def output_validator(reading: Reading, *, custom: bool | None, arguments: tuple[str, ...] = ()) -> JudgeProgram:

@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.cli import grading, main
 from sandbox.grader.grade import Verified
+from sandbox.grader.inputs import InputMistake
 from sandbox.grader.model import Expectation, Group, JudgeProgram, Limits, Problem, Report, Source, Verdict
 from sandbox.model.errors import RequestError
 from tests.unit.grader.reports import report
@@ -82,17 +83,22 @@ def test_mistakes_are_errors_before_anything_is_graded(faked, capfd, arguments, 
     assert words in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("complaints", "code"), [((), 0), (("got WA, expected AC",), 1)])
-def test_verify(faked, capfd, monkeypatch, tmp_path, complaints, code):
+@pytest.mark.parametrize(
+    ("complaints", "mistakes", "code"),
+    [((), (), 0), (("got WA, expected AC",), (), 1), ((), (InputMistake("v.py", "secret/1", "ended with exit code 43"),), 1)],
+)
+def test_verify(faked, capfd, monkeypatch, tmp_path, complaints, mistakes, code):
     problem = Problem(
         "sum", "plain", frozenset(), Limits(), Group(""), JudgeProgram(), tmp_path, submissions=(("a", SOURCE, Expectation()),)
     )
     monkeypatch.setattr("sandbox.grader.packages.load", lambda _: problem)
     found = (Verified("a", Expectation(), report(), complaints),)
     monkeypatch.setattr("sandbox.grader.grade.verify_all", lambda *_, **__: found)
+    monkeypatch.setattr("sandbox.grader.inputs.check_inputs", lambda *_, **__: mistakes)
     assert main.call(["verify", "p"]) == code
     said = json.loads(capfd.readouterr().out)
-    assert said["holds"] is (not complaints)
+    assert said["holds"] is (not complaints and not mistakes)
+    assert said["inputs"] == [dataclasses.asdict(mistake) for mistake in mistakes]
     assert said["submissions"][0]["complaints"] == list(complaints)
 
 
