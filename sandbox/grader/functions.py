@@ -245,7 +245,9 @@ class _Asked(Request):
         for (_, item), token in zip(items, self.tokens, strict=True):
             task = {"token": token, "tests": item.tests, "prompt": item.prompt, "entry_points": list(item.entry_points)}
             parts += [item.program.encode("utf-8", "surrogatepass"), json.dumps(task).encode("ascii")]
-        limits = {"cpu": f"{math.ceil(time_limit_s * 1000)}ms", "wall": f"{math.ceil(time_limit_s * 2000)}ms"} if alone else None
+        alone_limits = {"cpu": f"{math.ceil(time_limit_s * 1000)}ms", "wall": f"{math.ceil(time_limit_s * 2000)}ms"}
+        # The judge ends who takes too long; where nothing goes on for longer than that, the judge itself was stopped.
+        limits = alone_limits if alone else {"idle": f"{math.ceil(time_limit_s * 1000) + 1000}ms"}
         super().__init__(_COMMAND, stdin=b"".join(b"%016x" % len(part) + part for part in parts), limits=limits)
 
 

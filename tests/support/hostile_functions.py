@@ -111,6 +111,80 @@ FORGERIES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
         ("WA", "RTE"),
     ),
+    "replaces what runs the tests": (
+        "import builtins\nbuiltins.exec = builtins.compile = lambda *a, **k: None\ndef square(x):\n    return 5\n",
+        ("WA", "RTE"),
+    ),
+    "changes the builtin types": (
+        (
+            "import ctypes, gc\nspace = gc.get_referents(int.__dict__)[0]\nspace['__eq__'] = lambda a, b: True\n"
+            "ctypes.pythonapi.PyType_Modified(ctypes.py_object(int))\ndef square(x):\n    return 5\n"
+        ),
+        ("WA", "RTE"),
+    ),
+    "patches the main program, json and os": (
+        (
+            "import __main__, json, os, sys\nimport inside.function_judge as judge, inside.wire as wire\n"
+            "judge._Judge.verdict = lambda self: ('AC', '')\njudge._judged = lambda *a: ({'verdict': 'AC'}, True)\n"
+            "wire.Peer.unpack = lambda self, form: 4\n__main__.main = judge.main = lambda: None\n"
+            "write, dumps = os.write, json.dumps\njson.dumps = lambda *a, **k: '[\"value\", 4, null]'\n"
+            "os.write = lambda end, data: [write(end, data) for _ in range(3)][0]\nos._exit = lambda code: None\n"
+            "def square(x):\n    return 4\n"
+        ),
+        ("WA", "RTE"),
+    ),
+    "looks for the proof": (
+        (
+            "import gc, json, os, re, sys\n"
+            "def look(*_):\n"
+            "    found, frame = set(), sys._getframe()\n"
+            "    things = [item for thing in gc.get_objects() for item in gc.get_referents(thing)]\n"
+            "    while frame is not None:\n"
+            "        things += list(frame.f_locals.values()) + list(frame.f_globals.values())\n"
+            "        frame = frame.f_back\n"
+            "    for thing in things:\n"
+            "        if isinstance(thing, (bytes, bytearray, str)):\n"
+            "            text = thing if isinstance(thing, str) else bytes(thing).decode('latin-1')\n"
+            "            found.update(re.findall(r'(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])', text[:1 << 20]))\n"
+            "    for token in list(found)[:1000]:\n"
+            "        line = json.dumps({'proof': token, 'verdict': 'AC', 'reason': '', 'calls': 9, 'cpu_s': 0, 'wall_s': 0,"
+            " 'memory_bytes': 0}).encode() + b'\\n'\n"
+            "        for end in (0, 1, 2):\n"
+            "            try: os.write(end, line)\n"
+            "            except OSError: pass\n"
+            "def square(x):\n    look()\n    return 5\n"
+            "seen = []\ndef watch(frame, *_): seen.append(frame)\nsys.settrace(watch)\nsys.setprofile(watch)\nlook()\n"
+        ),
+        ("WA", "RTE"),
+    ),
+    "a thread that answers": (
+        (
+            "import os, threading\ndef answer():\n    while True:\n"
+            "        try: os.write(3, b'[\"value\", true, null]\\n')\n        except OSError: return\n"
+            "def square(x):\n    threading.Thread(target=answer, daemon=True).start()\n    return 5\n"
+        ),
+        ("WA", "RTE"),
+    ),
+    "closes every descriptor": ("import os\ndef square(x):\n    os.closerange(0, 256)\n    return 4\n", ("RTE",)),
+    "closes every descriptor at once": ("import os\nos.closerange(0, 256)\ndef square(x):\n    return 4\n", ("RTE",)),
+    "becomes another program": ("import os\ndef square(x):\n    os.execv('/bin/true', ['true'])\n", ("RTE",)),
+    "is two processes": ("import os\nos.fork()\ndef square(x):\n    return 4\n", ("WA", "RTE")),
+    "rewrites the judge's program": (
+        (
+            "import glob, inside\nfor name in glob.glob(inside.__path__[0] + '/*'):\n"
+            "    try: open(name, 'w').write('')\n    except OSError: pass\ndef square(x):\n    return 5\n"
+        ),
+        ("WA",),
+    ),
+    "raises what ends a generator": ("def square(x):\n    raise GeneratorExit\n", ("RTE",)),
+    "swallows the failure of a comparison": (
+        (
+            "import sys\nclass Quiet:\n    def __eq__(self, other):\n        try: assert False\n"
+            "        except AssertionError: return True\n    def __bool__(self): return False\n"
+            "sys.excepthook = lambda *a: None\ndef square(x):\n    return Quiet()\n"
+        ),
+        ("WA",),
+    ),
     "does not compile": ("def square(x)\n    return x * x\n", ("CE",)),
     "loops": ("def square(x):\n    while True: pass\n", ("TLE",)),
     "loops at once": ("while True: pass\n", ("TLE",)),
@@ -178,3 +252,37 @@ def spy():
             found.append(f"pidfd_getfd {pid}")
     return found
 """
+
+_HONEST = "def square(x):\n    return x * x\n"
+_FILES = ("_left_behind() == clean", "True")
+# name → (what solves the task and leaves something, what is wrong once it sees that, the look that finds it: text and another)
+LEFTOVERS: dict[str, tuple[str, str, tuple[str, str]]] = {
+    "a file": (
+        f"open('/tmp/left', 'w').close()\n{_HONEST}",
+        "import os\ndef square(x):\n    return 0 if os.path.exists('/tmp/left') else x * x\n",
+        _FILES,
+    ),
+    "a file in the working directory": (
+        f"open('left', 'w').close()\n{_HONEST}",
+        "import os\ndef square(x):\n    return 0 if os.path.exists('left') else x * x\n",
+        _FILES,
+    ),
+    "a place that is closed": (
+        f"import os\nos.chmod('/tmp', 0o500)\n{_HONEST}",
+        "def square(x):\n    try: open('/tmp/own', 'w').close()\n    except OSError: return 0\n    return x * x\n",
+        _FILES,
+    ),
+    "shared memory": (
+        f"import ctypes\nctypes.CDLL(None).shmget(77, 4096, 0o1600)\n{_HONEST}",
+        "import ctypes\ndef square(x):\n    return 0 if ctypes.CDLL(None).shmget(77, 4096, 0o600) >= 0 else x * x\n",
+        _FILES,
+    ),
+    "a process": (
+        f"import os\nif os.fork() == 0:\n    os.setsid()\n    os.execv('/bin/sleep', ['sleep', '30'])\n{_HONEST}",
+        (
+            "import glob\ndef square(x):\n    names = [open(name).read().strip() for name in glob.glob('/proc/[0-9]*/comm')]\n"
+            "    return 0 if 'sleep' in names else x * x\n"
+        ),
+        ("not _has_children()", "True"),
+    ),
+}

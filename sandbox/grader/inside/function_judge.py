@@ -73,8 +73,9 @@ def _has_children() -> bool:
 
 
 def _left_behind() -> list[str]:
-    """Files, and shared memory, semaphores and queues of System V, that outlive the process that made them."""
-    found = [f"{place}/{name}" for place in _PLACES if os.path.isdir(place) for name in os.listdir(place)]
+    """Files, rights of places, and shared memory, semaphores and queues of System V: they outlive the process that made them."""
+    places = [place for place in _PLACES if os.path.isdir(place)]
+    found = [f"{place} {os.stat(place).st_mode:o} {os.listxattr(place)} {sorted(os.listdir(place))}" for place in places]
     for table in ("shm", "sem", "msg"):
         with open(f"/proc/sysvipc/{table}", encoding="ascii") as file:
             found += file.readlines()[1:]
@@ -209,6 +210,8 @@ class _Judge:
         except Ended as error:
             return "RTE", str(error)
         except NameError as error:
+            if error is self.peer.raised:
+                return "WA", _words(error)
             return "JE", f"{_words(error)}; of the completion only {', '.join(points)} is used: name more in entry_point"
         except BaseException as error:  # noqa: BLE001 - any end of a test but the regular one is a failure
             return "WA", _words(error) + self._about_objects()
@@ -220,18 +223,20 @@ class _Judge:
 
     def _points(self, tree: ast.AST, offered: list[str]) -> list[str]:
         """Which names stand for the completion's own; modules of the standard library that nobody imported are imported."""
-        points = list(self.task["entry_points"])
-        for name in _unknown(tree, self.namespace):
-            if name in points or name == "candidate":
-                continue
-            if name in sys.stdlib_module_names:
-                self.namespace[name] = __import__(name)
-            elif not self.task["entry_points"] and name in offered:
-                points.append(name)
-        if len(points) > 1 and not self.task["entry_points"]:
-            raise LookupError(f"they use several names of the completion ({', '.join(points)}); say which in entry_point")
-        if not points:
+        named = list(self.task["entry_points"])
+        unknown = [name for name in _unknown(tree, self.namespace) if name not in named and name != "candidate"]
+        for name in sys.stdlib_module_names.intersection(unknown):
+            self.namespace[name] = __import__(name)
+        if named:
+            return named
+        unknown = [name for name in unknown if name not in self.namespace]
+        points = unknown if len(unknown) == 1 else [name for name in unknown if name in offered]
+        if not unknown:
             raise LookupError("no name of the completion is used in them, and entry_point names none")
+        if len(points) != 1:
+            raise LookupError(
+                f"they use several names that only the completion may define ({', '.join(unknown)}); say which in entry_point"
+            )
         return points
 
     def _call_tests(self, tree: ast.Module, points: list[str]) -> None:
@@ -326,7 +331,10 @@ def main() -> NoReturn:
     for _ in range(settings["count"]):
         source, task = _read_part(), json.loads(_read_part())
         before = _interpreter()
-        report, orderly = _judged(control, source, task, settings["wall_s"])
+        try:
+            report, orderly = _judged(control, source, task, settings["wall_s"])
+        except (OSError, ValueError, struct.error):
+            os._exit(6)  # the nursery is gone: a completion has ended it
         data = json.dumps(report).encode("ascii") + b"\n"
         while data:
             data = data[os.write(out, data) :]

@@ -82,6 +82,7 @@ class Peer:
         ended: why nothing more can be believed; "" while all is well.
         calls: requests that were answered.
         opaque: names of types that came as `Remote`, for the reason of a failure.
+        raised: the last exception of the other side; it is not the fault of who asked.
     """
 
     def __init__(self, end: int, *, trusting: bool) -> None:
@@ -89,6 +90,7 @@ class Peer:
         self.ended = ""
         self.calls = 0
         self.opaque: dict[str, None] = {}
+        self.raised: Exception | None = None
         self._end = end  # a bare descriptor: each object more is memory that a forked process has to copy
         self._unread = bytearray()
         self._objects: list[Any] = []
@@ -241,7 +243,8 @@ class Peer:
                     return self.unpack(form), after
                 case ["raised", [*names], [*args]]:
                     self.calls += 1
-                    raise self._error(names, args)
+                    self.raised = self._error(names, args, may_stop=message[0] == "next")
+                    raise self.raised
                 case ["stop", str(reason)]:
                     self.end_with(reason[:500])
                 case [("call" | "get" | "item" | "iter" | "next" | "len" | "bool"), int(), *_]:
@@ -249,9 +252,12 @@ class Peer:
                 case _:
                     self.end_with("a message of the completion is malformed")
 
-    def _error(self, names: list[Any], args: list[Any]) -> Exception:
+    def _error(self, names: list[Any], args: list[Any], *, may_stop: bool) -> Exception:
+        """An exception of the other side. The end of an iteration is none of a call: it would end a loop of the tests."""
         kind = next((_ERRORS[name] for name in names if type(name) is str and name in _ERRORS), Exception)
         values = [self.unpack(item) for item in args]
+        if issubclass(kind, StopIteration | StopAsyncIteration) and not may_stop:
+            return RuntimeError(f"{kind.__name__} was raised", *values)
         try:
             return kind(*values)
         except TypeError:

@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.grader import functions
 from sandbox.grader.functions import FunctionResult, Sample, evaluate, sample
-from sandbox.grader.model import Verdict
+from tests.support.clock import SLOWNESS
 from tests.support.forms import ALL
 from tests.support.hostile_functions import FORGERIES, INTERFERENCE, SPY
 
@@ -43,7 +43,8 @@ def test_right_solutions_of_every_form_pass(grade):
 def test_a_forged_pass_is_none(grade, name, batch):
     """The right solution beside it, in the same sandbox where there are batches, still passes."""
     program, allowed = FORGERIES[name]
-    before, forged, after = grade([RIGHT, program, RIGHT], batch=batch)
+    limit = (1.0 if "TLE" in allowed else 3.0) * SLOWNESS
+    before, forged, after = grade([RIGHT, program, RIGHT], batch=batch, time_limit_s=limit)
     assert forged.verdict in allowed, (forged.verdict, forged.reason)
     assert not forged.passed
     assert before.passed, before.reason
@@ -82,26 +83,6 @@ def test_a_completion_cannot_look_into_the_judge(grade):
     assert result.passed, result.reason
 
 
-def test_it_could_if_the_judge_were_dumpable(grade, monkeypatch):
-    """The same spy, where the judge was changed to stay open: it sees something, so the test above can fail."""
-    copied = functions._copied
-
-    def opened(place: Path):
-        mount = copied(place)
-        file = place / "inside" / "function_judge.py"
-        text = file.read_text()
-        assert "_prctl(_PR_SET_DUMPABLE, 0)\n" in text
-        text = text.replace("_prctl(_PR_SET_DUMPABLE, 0)\n", "_prctl(_PR_SET_DUMPABLE, 1)\n")
-        file.write_text(text.replace("if _prctl(_PR_GET_DUMPABLE, 0) != 0:", "if _prctl(_PR_GET_DUMPABLE, 0) != 1:"))
-        return mount
-
-    monkeypatch.setattr(functions, "_copied", opened)
-    test = "def check(candidate):\n    assert candidate() == [], candidate()\n"
-    (result,) = grade([Sample("t", SPY, test, entry_points=("spy",))])
-    assert result.verdict is Verdict.WA
-    assert "/mem" in result.reason or "/fd/" in result.reason
-
-
 def test_tests_are_judged_too(grade):
     def one(test: str, points: tuple[str, ...] = ("square",), prompt: str = "") -> Sample:
         return Sample("t", RIGHT + "def helper(x):\n    return 4\n", test, prompt, points)
@@ -125,6 +106,35 @@ def test_tests_are_judged_too(grade):
     assert "several names" in words[3][1]
     assert "does not define 'cube'" in words[6][1]
     assert "assert square(2) == 5" in words[7][1]
+
+
+def test_what_the_completion_lacks_is_no_fault_of_the_tests(grade):
+    one = "assert square(2) == 4"
+    results = grade(
+        [
+            Sample("t", "def square(x):\n    return y * x\n", TEST, entry_points=("square",)),
+            Sample("t", "def square(x):\n    return undefined(x)\n", one),
+            Sample("t", "def sqare(x):\n    return x * x\n", one),
+            Sample("t", "", one),
+        ],
+        batch=4,
+    )
+    assert [result.verdict.value for result in results] == ["WA"] * 4
+    assert "NameError: name 'y' is not defined" in results[0].reason
+    assert "does not define 'square'" in results[2].reason
+
+
+@pytest.mark.claim("SEC-FG-01")
+@pytest.mark.parametrize("raised", ["StopIteration", "StopIteration(9)", "StopAsyncIteration"])
+def test_a_completion_does_not_end_the_loops_of_the_tests(grade, raised):
+    """`all` and `for` over a `map` would take it for the end, and find nothing wrong."""
+    program = f"def square(x):\n    raise {raised}\n"
+    texts = (
+        "assert all(map(lambda x: square(x) == x * x, [2, 3]))",
+        "for number, found in zip([2, 3], map(square, [2, 3])):\n    assert found == number * number",
+    )
+    results = grade([Sample("t", program, text, entry_points=("square",)) for text in texts], batch=2)
+    assert [result.verdict.value for result in results] == ["WA", "WA"], [result.reason for result in results]
 
 
 def test_tests_that_change_the_interpreter_are_the_last_of_their_batch(grade):
