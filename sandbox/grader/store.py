@@ -123,6 +123,7 @@ class Store:
             if found is not None:
                 remove(root, draft)
                 return found
+            _let_others_end(root, key)
         raise OSError(errno.EBUSY, "an entry that is spoiled is in use, and cannot be made anew")
 
     def _verified(self, key: str, held: Held) -> Entry:
@@ -241,6 +242,16 @@ def _lock(root: int, key: str) -> int | None:
         pass
     os.close(fd)
     return None
+
+
+def _let_others_end(root: int, key: str) -> None:
+    """Wait while somebody is just taking the entry away, who may be kept from running for longer than all our turns take."""
+    with contextlib.suppress(OSError):
+        fd = os.open(key, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        finally:
+            os.close(fd)
 
 
 def _write(place: Path, files: Mapping[str, tuple[bytes, int]]) -> None:
