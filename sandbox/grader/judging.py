@@ -148,11 +148,14 @@ class _Judging:
     def _measured(self, now: _Pass) -> Attempt:
         """The attempt that counts: near the limit the fastest of several."""
         limits = self.stage.problem.limits
-        before = timing.read_steal(self.core.cpus)
+        cpus = self.core.cpus
+        before = timing.read_steal(cpus)
         attempts = [self._watched(now)]
         while not self.cancel.is_set and _is_doubtful(attempts, limits.time_s, repeated=self.stage.repeated):
+            if attempts[-1].starved:
+                self.core = Core(self.core.number, ())  # others use it: the next attempt may run wherever there is room
             attempts.append(self._watched(now))
-        steal = timing.between(before, timing.read_steal(self.core.cpus))
+        steal = timing.between(before, timing.read_steal(cpus))
         runs = [attempt.run for attempt in attempts]
         best = min(attempts, key=lambda attempt: (attempt.starved, attempt.verdict is Verdict.TLE, timing.cpu_s(attempt.run)))
         found = timing.record(runs, best.run, self.core.cpus, steal)

@@ -116,8 +116,8 @@ def read_steal(cpus: tuple[int, ...]) -> float | None:
 
 
 def read_idle(cpus: tuple[int, ...]) -> float | None:
-    """`idle_s` of now; None where it cannot be read."""
-    return _read(idle_s, cpus)
+    """`idle_s` of now, of all CPUs that this process may use where none is named; None where it cannot be read."""
+    return _read(idle_s, cpus or tuple(sorted(os.sched_getaffinity(0))))
 
 
 def _read(count: Callable[[str, tuple[int, ...], int], float | None], cpus: tuple[int, ...]) -> float | None:

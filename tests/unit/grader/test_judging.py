@@ -149,30 +149,30 @@ def watched(monkeypatch, tmp_path, idle, verdict=Verdict.TLE):
     made = []
 
     def attempt(self, now):
-        made.append(now)
+        made.append(self.core.cpus)
         return judging.Attempt(run, verdict, "did nothing")
 
     monkeypatch.setattr(judging._Judging, "_attempt", attempt)
     problem = make(tmp_path)
     stage = SimpleNamespace(problem=problem, repeated=True)
     found = judging._Judging(problem.tests.all_cases()[0], stage, None, Core(0, (0,)), Cancel())._measured(judging._Pass())
-    return found, len(made)
+    return found, made
 
 
 def test_who_got_no_cpu_twice_is_not_blamed(monkeypatch, tmp_path):
     found, runs = watched(monkeypatch, tmp_path, [0.0])
 
-    assert (found.verdict, runs) == (Verdict.JE, 2)
+    assert (found.verdict, runs) == (Verdict.JE, [(0,), ()])
     assert "the host was too busy" in found.reason
 
 
-def test_who_got_no_cpu_once_is_run_again(monkeypatch, tmp_path):
+def test_who_got_no_cpu_once_is_run_again_wherever_there_is_room(monkeypatch, tmp_path):
     found, runs = watched(monkeypatch, tmp_path, [0.0, 2.0])
 
-    assert (found.verdict, runs) == (Verdict.TLE, 2)
+    assert (found.verdict, runs) == (Verdict.TLE, [(0,), ()])
 
 
 def test_who_sleeps_on_a_free_core_is_run_once(monkeypatch, tmp_path):
     found, runs = watched(monkeypatch, tmp_path, [2.0])
 
-    assert (found.verdict, runs) == (Verdict.TLE, 1)
+    assert (found.verdict, runs) == (Verdict.TLE, [(0,)])
