@@ -31,6 +31,7 @@ class Folder:
             self.root = Path(os.path.realpath(root, strict=True))
         except OSError as error:
             raise ProblemError(f"cannot be read: {error.strerror}", file=str(root)) from error
+        self._place = str(self.root).rstrip("/") + "/"
         self._left = MAX_READ_BYTES
         self._names = MAX_NAMES
         self._listed: dict[str, frozenset[str]] = {}
@@ -46,17 +47,17 @@ class Folder:
         if listed is not None and base not in listed and not base.startswith(_HIDDEN):
             return None  # most of what may be beside a test case is not there: no need to ask the system each time
         try:
-            found = Path(os.path.realpath(self.root / name, strict=True))
-            mode = found.stat().st_mode
+            found = os.path.realpath(os.path.join(self._place, name), strict=True)
+            mode = os.stat(found).st_mode
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise ProblemError(f"cannot be read: {error}", file=name) from error
-        if found != self.root and self.root not in found.parents:
+        if f"{found}/" != self._place and not found.startswith(self._place):
             raise ProblemError("leads out of the package", file=name)
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise ProblemError("is neither a plain file nor a folder", file=name)
-        return found
+        return Path(found)
 
     def is_file(self, name: str) -> bool:
         """Whether there is such a plain file."""
