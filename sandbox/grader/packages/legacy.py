@@ -135,7 +135,7 @@ def _case_settings(settings: Settings, legacy: Legacy, node: Node) -> CaseSettin
     if isinstance(output, list) and all(isinstance(item, str) for item in output):
         arguments = tuple(output)
     elif output is None or isinstance(output, str):
-        arguments = tuple((output or "").split())
+        arguments = values.command_line(output or "")
     else:
         raise settings.error(key, "has to be a string of arguments")
     inputs = input_arguments(settings, "input_validator_args") or input_arguments(settings, "input_validator_flags")

@@ -56,7 +56,7 @@ def read(root: Path) -> Problem:
     validation, kinds = _kinds(settings)
     reading.scoring = "scoring" in kinds
     limits = _limits(limits_settings, reading, domjudge)
-    arguments = settings.words("validator_flags")
+    arguments = settings.arguments("validator_flags")
     custom = None if reading.version != "legacy" and not validation else validation[:1] == ("custom",)
     if reading.version != "legacy" and kinds & {"interactive", "multi-pass"}:
         custom = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,16 @@ def number(text: str) -> float | None:
         return None
     value = float(text)
     return value if math.isfinite(value) else None
+
+
+def command_line(text: str) -> tuple[str, ...]:
+    """The arguments in a text: words, of which quotes make one, as for a shell. Nothing else has a meaning in it."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
+    try:
+        return tuple(lexer)
+    except ValueError:  # a quote that is not closed is a letter
+        return tuple(text.split())
 
 
 def shortened(warnings: list[str]) -> tuple[str, ...]:
@@ -116,6 +127,10 @@ class Settings:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.error(key, "has to be a sequence of strings")
         return tuple(value)
+
+    def arguments(self, key: str) -> tuple[str, ...]:
+        """The arguments in a string."""
+        return command_line(self.text(key))
 
     def words(self, key: str) -> tuple[str, ...]:
         """The words of a string."""

@@ -12,6 +12,7 @@ from sandbox.model.errors import ProblemError
 
 MAX_SUBMISSIONS = 2_000
 _RULES = "submissions/submissions.yaml"
+_DOMJUDGE = "submissions.json"
 # What lies beside submissions and is none.
 _NO_PROGRAM = (".md", ".txt", ".yaml", ".yml", ".json", ".pdf", ".class", ".o", ".pyc", ".exe", ".out", ".orig", "~")
 _NO_PROGRAM_NAMES = ("readme", "license", "makefile")
@@ -23,6 +24,7 @@ def read(reading: Reading, *, legacy: bool) -> tuple[tuple[str, Source, Expectat
     rules = expectations.Rules({}, _RULES)
     if folder.is_file(_RULES):
         rules = expectations.Rules(mapping(folder.read(_RULES), _RULES), _RULES)
+    entries = _domjudge_entries(reading)
     found: list[tuple[str, Source, Expectation]] = []
     for directory in folder.names("submissions"):
         if not folder.is_folder(f"submissions/{directory}"):
@@ -30,7 +32,7 @@ def read(reading: Reading, *, legacy: bool) -> tuple[tuple[str, Source, Expectat
         for name in folder.names(f"submissions/{directory}"):
             path = f"{directory}/{name}"
             if _is_program(reading, path):
-                found.append((path, *_submission(reading, path, rules, legacy=legacy)))
+                found.append((path, *_submission(reading, path, rules, entries.get(path, ""), legacy=legacy)))
         known = expectations.is_known(directory) or any(expectations.matches(pattern, directory) for pattern, _ in rules.rules)
         if not known and any(path.startswith(f"{directory}/") for path, _, _ in found):
             reading.warnings.append(
@@ -55,10 +57,24 @@ def _is_program(reading: Reading, path: str) -> bool:
     return reading.folder.is_file(f"submissions/{path}")
 
 
-def _submission(reading: Reading, path: str, rules: expectations.Rules, *, legacy: bool) -> tuple[Source, Expectation]:
+def _domjudge_entries(reading: Reading) -> dict[str, str]:
+    """Submission → its entry point, as DOMjudge's own file says it. Source: DOMjudge manual, "Importing problems"."""
+    if not reading.folder.is_file(_DOMJUDGE):
+        return {}
+    entries = {}
+    for name, value in mapping(reading.folder.read(_DOMJUDGE), _DOMJUDGE).items():
+        entry = value.get("entry_point") if isinstance(value, dict) else None
+        if isinstance(entry, str):
+            entries[name.removeprefix("submissions/").strip("/")] = entry
+    return entries
+
+
+def _submission(
+    reading: Reading, path: str, rules: expectations.Rules, entry_point: str, *, legacy: bool
+) -> tuple[Source, Expectation]:
     source = reading.folder.program(f"submissions/{path}", reading.constants)
     language, entry = rules.source(path)
-    source = dataclasses.replace(source, language=language, entry_point=entry)
+    source = dataclasses.replace(source, language=language, entry_point=entry or entry_point)
     claim = rules.expectation(path, legacy=legacy)
     tags = expectations.with_tags(claim, source.files.values(), reading.warnings, path)
     return source, tags

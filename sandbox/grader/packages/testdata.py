@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.grader.model import Case
 from sandbox.grader.packages.files import MAX_DEPTH, Folder
-from sandbox.grader.packages.settings import Settings
+from sandbox.grader.packages.settings import Settings, command_line
 from sandbox.grader.packages.yamls import mapping
 from sandbox.model.errors import ProblemError
 
@@ -149,7 +149,7 @@ def input_arguments(settings: Settings, key: str) -> dict[str, tuple[str, ...]]:
 
     def arguments(value: Any) -> tuple[str, ...]:
         if isinstance(value, str):
-            return tuple(value.split())
+            return command_line(value)
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise settings.error(key, "has to be arguments, or arguments by name of the input validator")
@@ -174,7 +174,7 @@ def read_case(reading: Reading, name: str, settings: CaseSettings) -> Case:
         raise ProblemError("has no answer file", file=f"{base}.in", hint=f"add {base}.ans")
     arguments = settings.arguments
     if reading.version != "2025-09" and folder.is_file(f"{base}.args"):
-        arguments = tuple(folder.text(f"{base}.args", _MAX_ARGUMENT_BYTES).split())
+        arguments = command_line(folder.text(f"{base}.args", _MAX_ARGUMENT_BYTES))
     files = {}
     if folder.is_folder(f"{base}.files"):
         files = {inner: folder.file(f"{base}.files/{inner}") for inner in folder.walk(f"{base}.files")}
@@ -207,7 +207,7 @@ def refined(settings: Settings, above: CaseSettings) -> CaseSettings:
     """What a file says of running cases, over what holds above it (2025-09)."""
     given = settings.raw("output_validator_args")
     if isinstance(given, str):  # the drafts have a string of words
-        given = given.split()
+        given = list(command_line(given))
         settings.values["output_validator_args"] = given
     inputs = input_arguments(settings, "input_validator_args")
     return CaseSettings(
