@@ -26,12 +26,13 @@ from typing import Protocol
 
 from sandbox.api import Run
 from sandbox.grader.cancel import Cancel
-from sandbox.model.result import RunResult
+from sandbox.model.result import Outcome, RunResult
 
 TRANSCRIPT_BYTES = 64 << 10
 SUBMISSION = "<"
 JUDGE = ">"
 _GRACE_S = 1.0
+_BY_ITSELF = frozenset({Outcome.EXITED, Outcome.SIGNALED})
 
 
 class Starter(Protocol):
@@ -111,6 +112,12 @@ class Channel:
         self._is_gone = True
         os.eventfd_write(self._gone, 1)
 
+    def discard(self) -> None:
+        """What was written and not read yet is dropped."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.reader, 1 << 16):
+                pass
+
     def end(self) -> None:
         """Nothing more will be written: the reader sees the end of the file after what is left."""
         if self._writer >= 0:
@@ -177,6 +184,8 @@ class Conversation:
         result = run.wait()
         self._submission_ended = time.monotonic_ns() - result.timings.teardown_ns
         self._to_submission.drop()
+        if result.outcome not in _BY_ITSELF:  # the judge need not work through what cannot change the verdict any more
+            self._to_judge.discard()
         self._to_judge.end()
         return result
 

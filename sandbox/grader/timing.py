@@ -144,7 +144,7 @@ def starved(run: RunResult, idle: float | None, beside_s: float = 0.0) -> bool:
         idle: seconds in which its core was free meanwhile; None where that is not known, and only throttling can be seen.
         beside_s: CPU seconds of our own programs on that core (an interactor), for which it may have waited.
     """
-    if run.outcome not in (Outcome.IDLE_TIME, Outcome.WALL_TIME):
+    if not waited(run):
         return False
     off_s = run.usage.wall_ns / 1e9 - cpu_s(run) - beside_s
     if run.usage.throttled_ns / 1e9 > (1 - _WAITED) * off_s > 0:
@@ -175,6 +175,11 @@ def too_fast(limit_s: float, slow: Mapping[str, float], limits: Limits) -> list[
         for name, taken in sorted(slow.items())
         if taken < least
     ]
+
+
+def waited(run: RunResult) -> bool:
+    """Whether elapsed time ended the run: its CPU time does not tell how long it would have taken."""
+    return run.outcome in (Outcome.IDLE_TIME, Outcome.WALL_TIME)
 
 
 def clock_ended(run: RunResult) -> bool:

@@ -14,7 +14,10 @@ MAX_SUBMISSIONS = 2_000
 _RULES = "submissions/submissions.yaml"
 _DOMJUDGE = "submissions.json"
 # What lies beside submissions and is none.
-_NO_PROGRAM = (".md", ".txt", ".yaml", ".yml", ".json", ".pdf", ".class", ".o", ".pyc", ".exe", ".out", ".orig", "~")
+_NO_PROGRAM = (
+    ".md", ".txt", ".yaml", ".yml", ".json", ".pdf", ".class", ".o", ".pyc", ".exe", ".out", ".orig",
+    ".disabled", ".template", "~",
+)  # fmt: skip
 _NO_PROGRAM_NAMES = ("readme", "license", "makefile")
 
 
@@ -49,7 +52,7 @@ def read(reading: Reading, *, legacy: bool) -> tuple[tuple[str, Source, Expectat
 
 def _is_program(reading: Reading, path: str) -> bool:
     name = path.rpartition("/")[2].lower()
-    if reading.folder.is_folder(f"submissions/{path}"):
+    if reading.folder.is_folder(f"submissions/{path}") and not name.endswith(".disabled"):
         return True
     if name.endswith(_NO_PROGRAM) or name.startswith(_NO_PROGRAM_NAMES):
         reading.warnings.append(f"submissions/{path}: was not taken for a submission")

@@ -163,6 +163,16 @@ def test_folders_and_beside(claims):
     assert problem.warnings == ("submissions/accepted/README.md: was not taken for a submission",)
 
 
+def test_what_is_laid_aside_is_no_submission(claims):
+    files = {"submissions/accepted/a.py": "", "submissions/accepted/b.cs.disabled": "", "submissions/accepted/c.disabled/c.pl": ""}
+    problem = claims(files)["problem"]
+    assert [path for path, _, _ in problem.submissions] == ["accepted/a.py"]
+    assert [said.partition(":")[0] for said in problem.warnings] == [
+        "submissions/accepted/b.cs.disabled",
+        "submissions/accepted/c.disabled",
+    ]
+
+
 # patterns
 
 

@@ -6,9 +6,14 @@ import os
 import select
 import threading
 import time
+from contextlib import AbstractContextManager
+from types import SimpleNamespace
+
+import pytest
 
 from sandbox.grader.cancel import Cancel
-from sandbox.grader.interactive import TRANSCRIPT_BYTES, Channel, Transcript
+from sandbox.grader.interactive import TRANSCRIPT_BYTES, Channel, Conversation, Transcript
+from sandbox.model.result import Outcome
 
 
 def in_thread(call):
@@ -114,3 +119,47 @@ def test_cancel_of_one_case_leaves_the_others():
         one.cancel()
 
     assert (run.ended, neighbour.ended, above.is_set) == (1, 0, False)
+
+
+class Side(AbstractContextManager):
+    """A run of one side, which does `work` and ends with `outcome`."""
+
+    def __init__(self, work, outcome=Outcome.EXITED):
+        self.work = work
+        self.result = SimpleNamespace(outcome=outcome, timings=SimpleNamespace(teardown_ns=0))
+
+    def wait(self):
+        self.work()
+        return self.result
+
+    def cancel(self):
+        pass
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(("outcome", "read"), [(Outcome.EXITED, 60_000), (Outcome.WALL_TIME, 0), (Outcome.CPU_TIME, 0)])
+def test_a_judge_does_not_work_through_what_a_submission_left_that_was_ended(outcome, read):
+    got = []
+    ended = threading.Event()
+
+    def judge_reads(stdin):
+        ended.wait(30)
+        while True:
+            select.select([stdin], [], [], 30.0)
+            data = os.read(stdin, 65536)
+            if not data:
+                return
+            got.append(len(data))
+
+    conversation = Conversation(lambda _: False, Transcript(), Cancel())
+    finish = conversation._to_judge.end
+    conversation._to_judge.end = lambda: (finish(), ended.set())
+    conversation.hold(
+        lambda *, stdin, on_stdout: Side(lambda: on_stdout(bytes(60_000)), outcome),
+        lambda *, stdin, on_stdout: Side(lambda: judge_reads(stdin)),
+        5.0,
+    )
+
+    assert sum(got) == read
