@@ -166,11 +166,14 @@ class _Judging:
 
     def _watched(self, now: _Pass) -> Attempt:
         """An attempt whose clocks count only when the program could have run."""
-        before = timing.read_idle(self.core.cpus)
+        cpus = self.core.cpus
+        before, stolen_before = timing.read_idle(cpus), timing.read_steal(cpus)
         attempt = self._attempt(now)
-        idle = timing.between(before, timing.read_idle(self.core.cpus))
-        if attempt.verdict is Verdict.TLE and timing.starved(attempt.run, idle, attempt.beside_s):
-            wall = attempt.run.usage.wall_ns / 1e9
+        idle = timing.between(before, timing.read_idle(cpus))
+        wall = attempt.run.usage.wall_ns / 1e9
+        stolen = timing.between(stolen_before, timing.read_steal(cpus)) or 0.0
+        fair = timing.has_fair_share() and stolen < wall / 2
+        if attempt.verdict is Verdict.TLE and timing.starved(attempt.run, idle, attempt.beside_s, fair=fair):
             reason = f"the host was too busy: the program had {timing.cpu_s(attempt.run):.2f} s of CPU time in {wall:.2f} s"
             return dataclasses.replace(attempt, verdict=Verdict.JE, reason=reason, starved=True)
         return attempt

@@ -25,6 +25,7 @@ _IDLE_S = 2.0
 _WALL_FACTOR = 4.0
 _WALL_S = 10.0
 _WAITED = 0.5  # of the time that a program did not run: the part in which its core was free, so that it waited of its own accord
+_SHARE = 0.05  # of a busy core: who can run has more, unless there are twenty others that run all the time
 _STEAL = 7  # fields of a line of /proc/stat after its name; source: proc_stat(5)
 _IDLE = (3, 4)  # idle, and idle while a disk is waited for
 
@@ -133,22 +134,32 @@ def between(before: float | None, after: float | None) -> float | None:
     return after - before if before is not None and after is not None else None
 
 
-def starved(run: RunResult, idle: float | None, beside_s: float = 0.0) -> bool:
+def has_fair_share() -> bool:
+    """Whether our programs get as much of a busy core as those of others: they are neither nice nor of the idle class."""
+    ours = os.sched_getscheduler(0) in (os.SCHED_OTHER, os.SCHED_FIFO, os.SCHED_RR)
+    return ours and os.getpriority(os.PRIO_PROCESS, 0) <= 0
+
+
+def starved(run: RunResult, idle: float | None, beside_s: float = 0.0, *, fair: bool = False) -> bool:
     """Whether others had the CPU while a clock ran out: then the run says nothing about the program.
 
     A program that could run does so while its core is free. Who was ended for elapsed time, or for doing nothing, waited of its
-    own accord when its core was free for much of the time in which it did not run.
+    own accord when its core was free for much of the time in which it did not run. So did, on a core that is shared fairly, who
+    used less of it than the share of one among many.
 
     Args:
         run: of the submission.
         idle: seconds in which its core was free meanwhile; None where that is not known, and only throttling can be seen.
         beside_s: CPU seconds of our own programs on that core (an interactor), for which it may have waited.
+        fair: what `has_fair_share` says, where nobody took the core itself away.
     """
     if not waited(run):
         return False
     off_s = run.usage.wall_ns / 1e9 - cpu_s(run) - beside_s
     if run.usage.throttled_ns / 1e9 > (1 - _WAITED) * off_s > 0:
         return True
+    if fair and cpu_s(run) < _SHARE * off_s:
+        return False
     return idle is not None and idle < _WAITED * off_s
 
 

@@ -164,7 +164,11 @@ def test_folders_and_beside(claims):
 
 
 def test_what_is_laid_aside_is_no_submission(claims):
-    files = {"submissions/accepted/a.py": "", "submissions/accepted/b.cs.disabled": "", "submissions/accepted/c.disabled/c.pl": ""}
+    files = {
+        "submissions/accepted/a.py": "",
+        "submissions/accepted/b.cs.disabled": "",
+        "submissions/accepted/c.disabled/c.pl": "",
+    }
     problem = claims(files)["problem"]
     assert [path for path, _, _ in problem.submissions] == ["accepted/a.py"]
     assert [said.partition(":")[0] for said in problem.warnings] == [

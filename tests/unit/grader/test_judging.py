@@ -139,13 +139,14 @@ def test_which_submissions_bound_the_time_limit(expectation, below, above):
     assert (bounds_below(expectation), bounds_above(expectation)) == (below, above)
 
 
-def watched(monkeypatch, tmp_path, idle, verdict=Verdict.TLE):
+def watched(monkeypatch, tmp_path, idle, verdict=Verdict.TLE, *, fair=False):
     """The measured attempt of a program that was ended for doing nothing, on a core that was free for `idle` seconds in all."""
     usage = dataclasses.replace(make_result().usage, cpu_user_ns=0, cpu_system_ns=0, wall_ns=2_000_000_000)
     run = make_result(outcome=Outcome.IDLE_TIME, usage=usage)
     readings = [reading for number in range(9) for reading in (10.0 * number, 10.0 * number + idle[min(number, len(idle) - 1)])]
     clock = iter(readings)
     monkeypatch.setattr(judging.timing, "read_idle", lambda cpus: next(clock))
+    monkeypatch.setattr(judging.timing, "has_fair_share", lambda: fair)
     made = []
 
     def attempt(self, now):
@@ -164,6 +165,12 @@ def test_who_got_no_cpu_twice_is_not_blamed(monkeypatch, tmp_path):
 
     assert (found.verdict, runs) == (Verdict.JE, [(0,), ()])
     assert "the host was too busy" in found.reason
+
+
+def test_who_waits_on_a_busy_core_is_not_excused(monkeypatch, tmp_path):
+    found, runs = watched(monkeypatch, tmp_path, [0.0], fair=True)
+
+    assert (found.verdict, runs) == (Verdict.TLE, [(0,)])
 
 
 def test_who_got_no_cpu_once_is_run_again_wherever_there_is_room(monkeypatch, tmp_path):

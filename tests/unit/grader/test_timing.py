@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 
 import pytest
@@ -110,11 +111,34 @@ def test_who_got_no_cpu_is_not_called_idle(expected, outcome, cpu, idle, beside)
     assert timing.starved(took(cpu, 2.0, outcome=outcome), idle, beside) is expected
 
 
+@pytest.mark.parametrize(
+    ("expected", "outcome", "cpu"),
+    [
+        (False, Outcome.IDLE_TIME, 0.01),  # it waits: who can run gets more than that, however busy the core is
+        (False, Outcome.WALL_TIME, 0.05),
+        (True, Outcome.WALL_TIME, 0.5),  # its share, but not the time that it needs
+    ],
+)
+def test_who_has_less_than_a_share_of_a_busy_core_waits_of_its_own_accord(expected, outcome, cpu):
+    assert timing.starved(took(cpu, 2.0, outcome=outcome), 0.0, fair=True) is expected
+
+
+def test_a_fair_share_is_for_those_that_are_not_nice(monkeypatch):
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_OTHER)
+    monkeypatch.setattr(os, "getpriority", lambda *_: 0)
+    assert timing.has_fair_share()
+    monkeypatch.setattr(os, "getpriority", lambda *_: 5)
+    assert not timing.has_fair_share()
+    monkeypatch.setattr(os, "getpriority", lambda *_: 0)
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_IDLE)
+    assert not timing.has_fair_share()
+
+
 def test_a_throttled_program_is_not_called_idle():
     throttled = dataclasses.replace(took(0.01, 2.0).usage, throttled_ns=1_500_000_000)
 
     assert timing.starved(took(0.01, 2.0, outcome=Outcome.IDLE_TIME), 2.0) is False
-    assert timing.starved(make_result(usage=throttled, outcome=Outcome.IDLE_TIME), 2.0) is True
+    assert timing.starved(make_result(usage=throttled, outcome=Outcome.IDLE_TIME), 2.0, fair=True) is True
 
 
 def test_the_time_in_which_cores_were_free():
