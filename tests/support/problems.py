@@ -7,7 +7,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from sandbox.grader.model import Case, Group, JudgeProgram, Limits, Problem, Source
+from sandbox.grader.grade import grade
+from sandbox.grader.model import Case, Group, JudgeProgram, Limits, Problem, Report, Source, Verdict
 
 # Reads n, wants 2 n. As a validator it says what it saw.
 VALIDATOR = """
@@ -40,6 +41,16 @@ def c(text: str) -> Source:
 def judge(text: str, protocol: Any = "ppf", arguments: tuple[str, ...] = ()) -> JudgeProgram:
     """A judge's program in Python."""
     return JudgeProgram(source("validator.py", text), protocol=protocol, arguments=arguments)
+
+
+def graded_with_room(problem: Problem, submission: Source, **options: Any) -> Report:
+    """`grade`, again where others had the cores: that tells nothing about a submission that waits, and the report says so."""
+    report = grade(problem, submission, **options)
+    for _ in range(2):
+        if report.verdict is not Verdict.JE or not report.reason.startswith("the host was too busy"):
+            break
+        report = grade(problem, submission, **options)
+    return report
 
 
 def make(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from sandbox.grader.grade import grade
 from sandbox.grader.model import Verdict
 from tests.support import problems
 from tests.support.clock import seconds
-from tests.support.problems import c, make, python
+from tests.support.problems import c, graded_with_room, make, python
 
 pytestmark = pytest.mark.requires("gcc", "cgroup")
 
@@ -75,6 +76,25 @@ KILLER = """
         return 0;
     }
 """
+THREAD_BOMB = """
+    #include <pthread.h>
+    #include <unistd.h>
+    static void *wait_for_ever(void *_) { for (;;) pause(); }
+    int main(void) { pthread_t t; for (;;) if (pthread_create(&t, 0, wait_for_ever, 0)) return 1; }
+"""
+FLOOD_OF_COMPLAINTS = FLOOD.replace("puts(", "fputs(").replace('");', '", stderr);')
+DEAF = """
+    #include <unistd.h>
+    int main(void) { close(0); close(1); close(2); for (;;) pause(); }
+"""
+# What graders that trust exit codes and signals take for a limit
+PRETENDS_TO_BE_SLOW = """
+    #include <signal.h>
+    int main(void) { return raise(SIGXCPU); }
+"""
+PRETENDS_TO_BE_KILLED = """
+    int main(void) { return 137; }
+"""
 
 
 @pytest.mark.parametrize(
@@ -91,21 +111,28 @@ KILLER = """
         (FULL_DISK, Verdict.MLE, "memory"),  # private places are memory, and counted as such
         (DAEMON, Verdict.AC, ""),
         (KILLER, Verdict.WA, ""),
+        (THREAD_BOMB, Verdict.RTE, "threads"),
+        (FLOOD_OF_COMPLAINTS, Verdict.OLE, "output"),
+        (DEAF, Verdict.TLE, "did nothing"),
+        (PRETENDS_TO_BE_SLOW, Verdict.RTE, "SIGXCPU"),
+        (PRETENDS_TO_BE_KILLED, Verdict.RTE, "exit code 137"),
     ],
-    ids="fork-bomb sleeping flood memory-bomb loop segfault forbidden silent full-disk daemon killer".split(),
+    ids=(
+        "fork-bomb sleeping flood memory-bomb loop segfault forbidden silent full-disk daemon killer thread-bomb "
+        "flood-of-complaints deaf pretends-to-be-slow pretends-to-be-killed"
+    ).split(),
 )
 def test_the_verdict_names_the_cause(tmp_path, program, verdict, said):
     problem = make(tmp_path, validator=problems.judge(problems.VALIDATOR), limits={"output_bytes": 1 << 20})
-    started = time.monotonic()
 
-    report = grade(problem, c(program))
+    report = graded_with_room(problem, c(program))
 
     assert (report.verdict, said.lower() in report.reason.lower()) == (verdict, True), report.reason
-    assert time.monotonic() - started < seconds(60)
+    assert report.wall_s < seconds(60)
 
 
 def test_a_full_disk_is_said_where_there_is_memory_left(tmp_path):
-    report = grade(make(tmp_path, limits={"memory_bytes": 1 << 30}), c(FULL_DISK))
+    report = grade(make(tmp_path, limits={"memory_bytes": 1 << 30, "time_s": 20.0}), c(FULL_DISK))
 
     assert report.verdict is Verdict.RTE
     assert "disk" in report.reason
@@ -142,6 +169,71 @@ def test_no_answer_is_within_reach(tmp_path):
 
     assert report.verdict is Verdict.WA
     assert report.all_cases()[0].stdout == b"nothing\n"
+
+
+def test_the_search_finds_an_answer_that_is_there(tmp_path):
+    """The answer given to the submission as a file of the case: what the test above looks for can be found."""
+    problem = make(tmp_path, {"1": ("21\n", "4b1d secret\n")}, limits={"time_s": 20.0})
+    group = problem.tests.groups[0]
+    case = dataclasses.replace(group.cases[0], files={"note": group.cases[0].answer})
+    tests = dataclasses.replace(problem.tests, groups=(dataclasses.replace(group, cases=(case,)),))
+
+    report = grade(dataclasses.replace(problem, tests=tests), python(SEARCH))
+
+    assert b"/work/note" in report.all_cases()[0].stdout, report.reason
+
+
+ATTACKS_ITS_INTERACTOR = """
+    import os, signal
+    mark = "4b" + "1d"
+    seen = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for name in ("cmdline", "environ", "maps", "cwd/judge.ans", "root/work/judge.ans", "fd/0"):
+            try:
+                if mark in open(f"/proc/{pid}/{name}", errors="replace").read(10_000):
+                    seen.append(name)
+            except OSError:
+                pass
+    for pid in [*range(2, 40_000), -1]:
+        if pid != os.getpid():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+    print("seen" if seen else "nothing", flush=True)
+"""
+INTERACTOR = """
+    import sys
+    said = sys.stdin.readline().strip()
+    open(sys.argv[3] + "judgemessage.txt", "w").write(f"said {said}")
+    sys.exit(42 if said == open(sys.argv[2]).read().strip() else 43)
+"""
+
+
+def test_an_interactor_is_out_of_reach_while_it_talks(tmp_path):
+    problem = make(
+        tmp_path,
+        {"1": ("21\n", "4b1d\n")},
+        validator=problems.judge(INTERACTOR),
+        kinds=("pass-fail", "interactive"),
+        limits={"time_s": 10.0},
+    )
+
+    report = grade(problem, python(ATTACKS_ITS_INTERACTOR))
+
+    assert report.verdict is Verdict.WA, report.reason
+    assert report.all_cases()[0].message == "said nothing"
+
+
+def test_a_checker_that_leaves_a_process_with_its_streams_is_not_waited_for(tmp_path):
+    text = "import os, sys, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(1000)\n"
+    problem = make(tmp_path, validator=problems.judge(f"{text}sys.exit(42)\n"), limits={"time_s": 10.0})
+    started = time.monotonic()
+
+    report = grade(problem, python("print(42)"))
+
+    assert report.verdict is Verdict.AC, report.reason
+    assert time.monotonic() - started < seconds(20)
 
 
 WRITE = """
