@@ -47,14 +47,13 @@ def validate(name: str, arguments: Sequence[str] = ()) -> None:
     _prepared(name, arguments)
 
 
-def check(name: str, output: bytes, answer: bytes, input: bytes = b"", arguments: Sequence[str] = ()) -> tuple[bool, str]:  # noqa: A002, ARG001
+def check(name: str, output: bytes, answer: bytes, arguments: Sequence[str] = ()) -> tuple[bool, str]:
     """(whether the output is right, where the first difference is). Raises RequestError as `validate`.
 
     Args:
         name: one of `names()`.
         output: of the submission.
         answer: the judge's.
-        input: for checkers that need it; none of these do.
         arguments: flags of the checker.
     """
     checked = _prepared(name, arguments)(output, answer)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from sandbox.grader.model import Source
-from sandbox.model.errors import RequestError
+from sandbox.grader.packages import archive
+from sandbox.model.errors import ProblemError, RequestError
 
 MAX_BYTES = 64 << 20  # far above any limit of a problem, which is a compile error and checked later
 MAX_FILES = 1000
@@ -156,21 +159,38 @@ def _kind(mode: int) -> str:
 
 def _read_zip(file: BinaryIO, bag: _Bag) -> None:
     try:
-        with zipfile.ZipFile(file) as archive:
-            for entry in _entries(archive, bag):
-                with archive.open(entry) as member:
-                    bag.add(entry.filename, member.read(bag.room + 1))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError, OverflowError) as error:
+        bounded: Any = archive.Bounded(file, bag.origin)
+        with zipfile.ZipFile(bounded) as opened:
+            for entry in _entries(opened, bag):
+                with opened.open(entry) as member:
+                    bag.add(entry.filename, _member(member, bag.room))
+    except ProblemError as error:
+        raise RequestError(f"{bag.origin}: {error.message}", hint="hand in sources only") from None
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        OSError,
+        OverflowError,
+    ) as error:
         raise RequestError(f"{bag.origin}: is no usable zip: {error}") from None
-    except Exception as error:  # zlib.error, lzma.LZMAError: the modules may be missing, their errors have no common base
-        if type(error).__module__ in ("zlib", "_lzma", "lzma"):
-            raise RequestError(f"{bag.origin}: is no usable zip: {error}") from None
-        raise
 
 
-def _entries(archive: zipfile.ZipFile, bag: _Bag) -> Iterator[zipfile.ZipInfo]:
+def _member(member: IO[bytes], room: int) -> bytes:
+    """What is in an entry, at most one byte more than there is room for."""
+    data = bytearray()
+    while len(data) <= room and (piece := member.read(min(archive.CHUNK, room + 1 - len(data)))):
+        data += piece
+    return bytes(data)
+
+
+def _entries(opened: zipfile.ZipFile, bag: _Bag) -> Iterator[zipfile.ZipInfo]:
     """The files of a zip. What the directory of the zip says of their sizes is not believed."""
-    for entry in archive.infolist():
+    for entry in opened.infolist():
         parts = entry.filename.split("/")
         if entry.is_dir() or any(part in _IGNORED for part in parts):
             continue
@@ -178,5 +198,8 @@ def _entries(archive: zipfile.ZipFile, bag: _Bag) -> Iterator[zipfile.ZipInfo]:
         if kind not in (0, 0x8000):
             what = "a link" if kind == _LINK else "no regular file"
             raise RequestError(f"{bag.origin}: {entry.filename[:80]!r} is {what}", hint="only files and folders are taken")
+        if entry.compress_type not in archive.PLAIN:  # others name the memory that their decoders want
+            what = f"compressed with method {entry.compress_type}"
+            raise RequestError(f"{bag.origin}: {entry.filename[:80]!r} is {what}", hint="use deflate")
         bag.check(entry.filename)
         yield entry

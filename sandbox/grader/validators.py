@@ -39,6 +39,7 @@ OUTPUT = "team.out"
 _KEEP = f"{FOLDER}/.keep"  # a directory is only made for a file in it
 _PLAIN = {Verdict.PAC: Verdict.AC, Verdict.SV: Verdict.RTE}  # words that graders know
 _CODE_BYTES = 64 << 20
+_ANSWER_BYTES = 64 << 20
 _WALL_FACTOR = 2.0
 _WALL_S = 10.0
 
@@ -109,7 +110,7 @@ def check(
     """
     arguments = _arguments(judge, case)
     if judge.built is None:
-        return _built_in(judge.program.builtin, case, data, output, arguments)
+        return _built_in(judge.program.builtin, case, output, arguments)
     files = _files(case, data, feedback)
     stdin = output
     if judge.program.protocol != "ppf":
@@ -211,11 +212,10 @@ def group_score(
     return Verdict(words[0]), score, ""
 
 
-def _built_in(name: str, case: Case, data: bytes | None, output: bytes, arguments: tuple[str, ...]) -> Judgement:
+def _built_in(name: str, case: Case, output: bytes, arguments: tuple[str, ...]) -> Judgement:
     try:
-        answer = case.answer.read_bytes() if case.answer else b""
-        given = case.input.read_bytes() if data is None else data
-        right, message = checkers.check(name, output, answer, given, arguments)
+        answer = _answer(case)
+        right, message = checkers.check(name, output, answer, arguments)
         part = 1.0 if right else checkers.part(name, output, answer, arguments)
     except OSError as error:
         return judge_error(f"the data of {case.name} cannot be read: {error}")
@@ -224,6 +224,17 @@ def _built_in(name: str, case: Case, data: bytes | None, output: bytes, argument
     if not right and part > 0:  # some checkers give points for a part of the output
         return Judgement(Verdict.PAC, message, message=message, multiplier=part)
     return Judgement(Verdict.AC if right else Verdict.WA, "" if right else message, message=message)
+
+
+def _answer(case: Case) -> bytes:
+    """The answer, which is read into this process. Raises OSError, RequestError."""
+    if case.answer is None:
+        return b""
+    with open(case.answer, "rb") as file:
+        data = file.read(_ANSWER_BYTES + 1)
+    if len(data) > _ANSWER_BYTES:
+        raise RequestError(f"the answer of {case.name} has more than the {_ANSWER_BYTES >> 20} MiB that a built-in checker reads")
+    return data
 
 
 def _arguments(judge: Judge, case: Case) -> tuple[str, ...]:

@@ -29,9 +29,9 @@ MAX_ENTRY_BYTES = 1 << 30
 MAX_TOTAL_BYTES = 4 << 30
 MAX_DEPTH = 20
 _MAX_DIRECTORY_BYTES = 4 << 20  # of the archive's list of entries, which is read at once
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 _BAD_IN_NAME = re.compile(r"[\x00-\x1f\x7f\\]")
-_PLAIN = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+PLAIN = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _NOISE = ("__MACOSX/", ".DS_Store")
 _ENCRYPTED = 0x1
 _UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, struct.error)
@@ -65,26 +65,30 @@ def _remove(root: Path, owner: int) -> None:
             os.close(above)
 
 
-class _Bounded:
-    """The file of an archive as zipfile reads it: never more at once than a list of entries may take."""
+class Bounded:
+    """The file of an archive as zipfile reads it: never more at once than a list of entries may take. Raises ProblemError."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
         self._name = name
 
     def read(self, size: int = -1) -> bytes:
+        """As of a file."""
         data = self._file.read(min(size, _MAX_DIRECTORY_BYTES + 1) if size >= 0 else _MAX_DIRECTORY_BYTES + 1)
         if len(data) > _MAX_DIRECTORY_BYTES:
             raise ProblemError("its list of entries is too long", file=self._name, hint=f"{MAX_ENTRIES} are allowed")
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As of a file."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
+        """As of a file."""
         return self._file.tell()
 
     def seekable(self) -> bool:
+        """As of a file."""
         return True
 
 
@@ -100,7 +104,7 @@ def unpack(path: Path) -> Unpacked:
         with open(path, "rb", opener=_open_plain) as file:
             if os.fstat(file.fileno()).st_size > MAX_ARCHIVE_BYTES:
                 raise ProblemError(f"is larger than {MAX_ARCHIVE_BYTES >> 20} MiB", file=name)
-            bounded: Any = _Bounded(file, name)
+            bounded: Any = Bounded(file, name)
             with zipfile.ZipFile(bounded) as archive:
                 _extract(archive, checked(archive.infolist(), name), unpacked.root, name)
     except BaseException as error:
@@ -159,7 +163,7 @@ def _clean(entry: zipfile.ZipInfo, archive: str) -> str:
         raise ProblemError(f"{name!r} is encrypted", file=archive)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ProblemError(f"{name!r} is a link or a special file", file=archive, hint="put the file itself into the archive")
-    if entry.compress_type not in _PLAIN:
+    if entry.compress_type not in PLAIN:
         raise ProblemError(f"{name!r} is compressed with method {entry.compress_type}", file=archive, hint="use deflate")
     parts = name.rstrip("/").split("/")
     inside = not name.startswith("/") and all(part not in ("", ".", "..") and len(os.fsencode(part)) <= 255 for part in parts)
@@ -179,7 +183,7 @@ def _extract(archive: zipfile.ZipFile, entries: list[tuple[str, zipfile.ZipInfo]
         with archive.open(entry) as source, open(target, "xb") as sink:
             # The size that the archive claims was checked; this counts what really comes.
             size = 0
-            while chunk := source.read(_CHUNK):
+            while chunk := source.read(CHUNK):
                 size += len(chunk)
                 left -= len(chunk)
                 if size > MAX_ENTRY_BYTES or left < 0:

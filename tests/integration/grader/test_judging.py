@@ -125,6 +125,17 @@ def test_a_missing_validator_is_a_judge_error(tmp_path):
     assert verdict(problem, RIGHT)[0] == "JE"
 
 
+def test_an_answer_without_an_end_is_a_judge_error(tmp_path):
+    problem = make(tmp_path, limits=SLOW_START)
+    with open(tmp_path / "1.ans", "wb") as file:
+        file.truncate(1 << 40)
+
+    found, report = verdict(problem, RIGHT)
+
+    assert found == "JE"
+    assert "64 MiB" in report.reason
+
+
 def test_data_that_vanished_is_a_judge_error(tmp_path):
     problem = make(tmp_path, limits=SLOW_START)
     (tmp_path / "1.in").unlink()

@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 
 def right(name, output, answer, *arguments):
-    return checkers.check(name, output, answer, b"", arguments)[0]
+    return checkers.check(name, output, answer, arguments)[0]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_the_others(name, arguments, output, answer, good):
     ],
 )
 def test_the_message_names_the_first_difference(name, arguments, output, answer, message):
-    assert checkers.check(name, output, answer, b"", arguments) == (False, message)
+    assert checkers.check(name, output, answer, arguments) == (False, message)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_what_a_checker_does_not_know_is_refused_before_any_run(name, arguments,
 def test_every_checker_says_that_an_answer_is_right():
     for name in checkers.names():
         arguments = ("point_distribution=1,1",) if name == "linematches" else ()
-        assert checkers.check(name, b"a 1\nb 2\n", b"a 1\nb 2\n", b"", arguments) == (True, ""), name
-        assert checkers.check(name, b"a 1\nb 3\n", b"a 1\nb 2\n", b"", arguments)[0] is (name == "linematches"), name
+        assert checkers.check(name, b"a 1\nb 2\n", b"a 1\nb 2\n", arguments) == (True, ""), name
+        assert checkers.check(name, b"a 1\nb 3\n", b"a 1\nb 2\n", arguments)[0] is (name == "linematches"), name
 
 
 def test_points_for_a_part_of_the_lines():
@@ -252,6 +252,6 @@ def test_flags_do_not_make_it_slow(kind, flags):
     output, answer = BIG[kind]
     begun = time.thread_time()
 
-    checkers.check("default", output, answer, b"", flags)
+    checkers.check("default", output, answer, flags)
 
     assert time.thread_time() - begun < seconds(12)

@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 from sandbox.grader import sources
+from sandbox.grader.packages import archive
 from sandbox.model.errors import RequestError
 
 
@@ -19,12 +20,12 @@ def refused(message, path, **options):
 
 
 def write_zip(path, files, **attributes):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
         for name, data in files:
             entry = zipfile.ZipInfo(name)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = attributes.get("mode", 0o100644) << 16
-            archive.writestr(entry, data)
+            made.writestr(entry, data)
     return path
 
 
@@ -132,6 +133,29 @@ def test_a_zip_with_a_name_twice_or_a_file_that_is_a_folder(tmp_path):
 
 def test_a_bomb_is_not_unpacked(tmp_path):
     refused("larger than 1000000 bytes", write_zip(tmp_path / "s.zip", [("a.c", bytes(50_000_000))]), max_bytes=1_000_000)
+
+
+def test_a_long_list_of_entries_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "_MAX_DIRECTORY_BYTES", 100_000)
+    refused("list of entries is too long", write_zip(tmp_path / "s.zip", [("x" * 200 + str(i), b"") for i in range(1000)]))
+
+
+def test_a_large_file_in_a_zip_is_whole(tmp_path):
+    data = bytes(range(256)) * 40_000
+
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        path = tmp_path / f"{method}.zip"
+        with zipfile.ZipFile(path, "w", method) as made:
+            made.writestr("a.c", data)
+        assert sources.read(path).files == {"a.c": data}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_compressions_that_ask_for_memory_are_refused(tmp_path, method):
+    path = tmp_path / "s.zip"
+    with zipfile.ZipFile(path, "w", method) as made:
+        made.writestr("a.c", b"1")
+    refused("compressed with method", path)
 
 
 def test_broken_zips(tmp_path):
