@@ -16,6 +16,7 @@ from sandbox.model.errors import RequestError
 
 if TYPE_CHECKING:
     from sandbox.grader.model import Problem, Report, Source
+    from sandbox.grader.schedule import Mode
 
 _EPILOG = """\b
 Examples:
@@ -39,6 +40,7 @@ _ACCEPTED, _REJECTED, _JUDGE_FAILED = 0, 1, 2
     "--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False), help="Write a report as one page to FILE too."
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout, also on a terminal.")
+@click.option("--allow-degraded", is_flag=True, help="Grade also where the host lacks control groups.")
 @click.pass_context
 def grade(
     ctx: click.Context,
@@ -51,6 +53,7 @@ def grade(
     time_limit: str | None,
     html_file: str | None,
     as_json: bool,
+    allow_degraded: bool,
 ) -> None:
     """Grade SUBMISSIONS (files, folders, archives) of PROBLEM, a folder or an archive; without any, those of the problem.
 
@@ -61,7 +64,9 @@ def grade(
     grading.need_extra()
     grading.check_place(html_file)
     loaded = grading.load(problem, time_limit)
-    reports = _graded(loaded, submissions, language, everything=everything, jobs=jobs)
+    reports = _graded(
+        loaded, submissions, language, mode="all" if everything else "first", jobs=jobs, allow_degraded=allow_degraded
+    )
     if html_file is not None:
         from sandbox.grader import html
 
@@ -76,7 +81,9 @@ def grade(
     ctx.exit(_JUDGE_FAILED if Verdict.JE in verdicts else _REJECTED if verdicts - {Verdict.AC, Verdict.PAC} else _ACCEPTED)
 
 
-def _graded(problem: Problem, paths: Sequence[str], language: str | None, *, everything: bool, jobs: int | None) -> list[Report]:
+def _graded(
+    problem: Problem, paths: Sequence[str], language: str | None, *, mode: Mode, jobs: int | None, allow_degraded: bool
+) -> list[Report]:
     from sandbox.grader.grade import grade as judge
 
     named: list[tuple[str, Source | str]] = [(path, _source(path, language)) for path in paths]
@@ -89,7 +96,7 @@ def _graded(problem: Problem, paths: Sequence[str], language: str | None, *, eve
         follow = grading.follow(tell)
         return [
             dataclasses.replace(
-                judge(problem, item, mode="all" if everything else "first", jobs=jobs, on_event=follow), submission=name
+                judge(problem, item, mode=mode, jobs=jobs, on_event=follow, allow_degraded=allow_degraded), submission=name
             )
             for name, item in named
         ]

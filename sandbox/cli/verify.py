@@ -33,9 +33,17 @@ Examples:
     "--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False), help="Write a report as one page to FILE too."
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout, also on a terminal.")
+@click.option("--allow-degraded", is_flag=True, help="Grade also where the host lacks control groups.")
 @click.pass_context
 def verify(
-    ctx: click.Context, *, problem: str, jobs: int | None, time_limit: str | None, html_file: str | None, as_json: bool
+    ctx: click.Context,
+    *,
+    problem: str,
+    jobs: int | None,
+    time_limit: str | None,
+    html_file: str | None,
+    as_json: bool,
+    allow_degraded: bool,
 ) -> None:
     """Grade every submission of PROBLEM and hold it against what it claims; let its input validators look at every input.
 
@@ -51,9 +59,9 @@ def verify(
     loaded = grading.load(problem, time_limit)
     if not loaded.submissions:
         raise RequestError(f"{loaded.name}: there is nothing to verify: the problem has no submissions")
-    mistakes = check_inputs(loaded, jobs=jobs)
+    mistakes = check_inputs(loaded, jobs=jobs, allow_degraded=allow_degraded)
     with grading.bar() as tell:
-        found = verify_all(loaded, jobs=jobs, on_event=grading.follow(tell))
+        found = verify_all(loaded, jobs=jobs, on_event=grading.follow(tell), allow_degraded=allow_degraded)
     if html_file is not None:
         from sandbox.grader import html
 

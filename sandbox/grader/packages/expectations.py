@@ -19,11 +19,12 @@ from sandbox.grader.packages.settings import Settings
 from sandbox.model.errors import ProblemError
 
 # Too much memory and forbidden calls end a program, which is a run-time error for judges that do not tell; so does too much
-# output for some, and it is a wrong answer for others (CCS: OLE folds to WA).
+# output for some, and it is a wrong answer for others (CCS: OLE folds to WA). Judges that only cut the output say TLE of a
+# program that prints without end; here the limit that it reaches first ends it.
 FINER: dict[str, frozenset[Verdict]] = {
     "AC": frozenset({Verdict.AC, Verdict.PAC}),
     "WA": frozenset({Verdict.WA, Verdict.OLE}),
-    "TLE": frozenset({Verdict.TLE}),
+    "TLE": frozenset({Verdict.TLE, Verdict.OLE}),
     "RTE": frozenset({Verdict.RTE, Verdict.MLE, Verdict.OLE, Verdict.SV}),
     "MLE": frozenset({Verdict.MLE}),
     "OLE": frozenset({Verdict.OLE}),

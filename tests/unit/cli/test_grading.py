@@ -43,13 +43,14 @@ def faked(monkeypatch, tmp_path):
 def test_exit_codes_and_json_of_grade(faked, capfd, verdict, code):
     answers, asked = faked
     answers.append(dataclasses.replace(report(), verdict=Verdict(verdict)))
-    assert main.call(["grade", "p", "a.py", "--all", "--jobs", "3", "--time-limit", "500ms"]) == code
+    assert main.call(["grade", "p", "a.py", "--all", "--jobs", "3", "--time-limit", "500ms", "--allow-degraded"]) == code
     said = json.loads(capfd.readouterr().out)
     assert said["problem"] == "sum"
     assert [item["verdict"] for item in said["reports"]] == [verdict]
     assert said["reports"][0]["submission"] == "a.py"
     assert asked[1]["limits"] == Limits(time_s=0.5)
     assert (asked[1]["mode"], asked[1]["jobs"], asked[1]["submission"]) == ("all", 3, "a.py")
+    assert asked[1]["allow_degraded"] is True
 
 
 def test_a_judge_error_is_told_above_a_rejection(faked):

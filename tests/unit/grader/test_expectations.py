@@ -52,8 +52,8 @@ def holds(claim, verdict, score=None, **verdicts):
         ("accepted", {AC}),
         ("wrong_answer", {WA, OLE}),
         ("wrong-answer", {WA, OLE}),
-        ("time_limit_exceeded", {TLE}),
-        ("timelimit", {TLE}),
+        ("time_limit_exceeded", {TLE, OLE}),
+        ("timelimit", {TLE, OLE}),
         ("run_time_error", {RTE, MLE, OLE, SV}),
         ("run-error", {RTE, MLE, OLE, SV}),
         ("memory_limit", {MLE}),
@@ -125,7 +125,7 @@ def test_who_is_used_for_the_time_limit():
         ("mixed", "COMPILER-ERROR */", {CE}),
         ("mixed", "NO-OUTPUT", {WA, OLE}),
         ("accepted", "ACCEPTED", {AC}),
-        ("wrong_answer", "TIMELIMIT", {TLE}),
+        ("wrong_answer", "TIMELIMIT", {TLE, OLE}),
     ],
 )
 def test_tags_go_before_the_folder(claims, directory, tag, final):
@@ -235,7 +235,7 @@ time_limit_exceeded:
     found = claims(files, NEW)
     accepted, odd = found["accepted/a.py"], found["time_limit_exceeded/odd.py"]
     assert (accepted.permitted, accepted.message, accepted.use_for_time_limit) == ({AC, PAC}, "fine", "lower")
-    assert (odd.permitted, odd.required, odd.use_for_time_limit) == ({AC, PAC, WA, OLE, TLE}, {TLE}, "upper")
+    assert (odd.permitted, odd.required, odd.use_for_time_limit) == ({AC, PAC, WA, OLE, TLE}, {TLE, OLE}, "upper")
     assert (odd.also[0].required, odd.also[0].score) == ({WA, OLE}, (10, 20.5))
     source = found["problem"].submissions[1][1]
     assert (source.language, source.entry_point) == ("python3", "main")

@@ -1,0 +1,60 @@
+"""Packages as different tools write them: quotes in flags, entry points, constants."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox.grader import packages
+from sandbox.model.errors import ProblemError
+from tests.support.problem_files import cases, write
+
+NEW = "problem_format_version: 2025-09\n"
+
+
+@pytest.fixture
+def load(tmp_path):
+    return lambda files: packages.load(write(tmp_path / "hello", {**cases("secret/1"), **files}))
+
+
+@pytest.mark.parametrize(
+    ("flags", "arguments"),
+    [
+        ("--secret --message 'of two words' x", ("--secret", "--message", "of two words", "x")),
+        ("float_tolerance  1e-6", ("float_tolerance", "1e-6")),
+        ("it's", ("it's",)),
+        (r"a\d\"+ #b", (r"a\d\"+", "#b")),
+    ],
+)
+def test_quotes_in_flags_make_one_argument(load, flags, arguments):
+    # a YAML string in a block: it is taken as it is written
+    files = {"data/testdata.yaml": f"output_validator_flags: |\n  {flags}\ninput_validator_flags: |\n  {flags}\n"}
+    (case,) = load({"problem.yaml": "validation: custom\n", "output_validators/a.py": "1", **files}).tests.all_cases()
+    assert case.validator_arguments == arguments
+    assert case.input_arguments == {"": arguments}
+    problem = load({"problem.yaml": f"validator_flags: |\n  {flags}\n"})
+    assert problem.validator.arguments == arguments
+
+
+def test_entry_points_that_domjudge_names(load):
+    files = {
+        "problem.yaml": "",
+        "submissions.json": '{"submissions/accepted/two/": {"entry_point": "b.py", "x": []}, "submissions/accepted/c.py": 1}',
+        "submissions/accepted/two/a.py": "",
+        "submissions/accepted/two/b.py": "",
+        "submissions/accepted/c.py": "",
+    }
+    assert {name: source.entry_point for name, source, _ in load(files).submissions} == {
+        "accepted/c.py": "",
+        "accepted/two": "b.py",
+    }
+
+
+def test_constants_with_several_forms(load):
+    files = {
+        "problem.yaml": NEW + "constants: {N: {value: 5000, tex: '5\\,000'}, M: 6}\n",
+        "input_validators/a.py": "{{N}} {{N.value}} {{N.tex}} {{N.other}} {{M}} {{M.value}}",
+    }
+    (found,) = load(files).input_validators
+    assert found.source.files["a.py"] == rb"5000 5000 5\,000 {{N.other}} 6 6"
+    with pytest.raises(ProblemError, match=r"constants\.N has no `value`"):
+        load({"problem.yaml": NEW + "constants: {N: {tex: 'x'}}\n"})
