@@ -109,7 +109,8 @@ def tighten_limits(limits: Limits, overrides: Mapping[str, object], whose: str =
             raise PolicyError(f"there is no limit {given!r}", path=f"limits.{given}", hint=hint)
         field = LIMITS[name]
         try:
-            number = units.count(value) if given == field and isinstance(value, int) else _PARSERS[name](value)
+            plain = given == field and isinstance(value, int)  # bytes or nanoseconds, say
+            number = units.count(value, most=units.MAX_NS) if plain else _PARSERS[name](value)
         except ValueError as error:
             raise PolicyError(str(error), path=f"limits.{name}") from None
         limits = dataclasses.replace(limits, **{field: _lower(name, number, getattr(limits, field), whose)})

@@ -23,12 +23,12 @@ def duration(value: object) -> int:
     return _parse(value, _DURATIONS, MAX_NS, "a duration with its unit such as 2s or 500ms", plain=False)
 
 
-def count(value: object) -> int:
-    """A number of things. Raises ValueError."""
+def count(value: object, *, most: int = 1 << 40) -> int:
+    """A number of things, at most `most`. Raises ValueError."""
     if isinstance(value, str) and value.isdigit():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1 << 40:
-        raise ValueError(f"expected a whole number, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise ValueError(f"expected a whole number up to {most}, not {value!r}")
     return value
 
 

@@ -8,6 +8,7 @@ import pytest
 from sandbox import PolicyError, Profile, ProfileError
 from sandbox.policy import load
 from sandbox.policy.profile import available
+from sandbox.policy.tighten import tighten_limits
 
 SHIPPED = ("base", "compile", "default", "native", "node", "python", "strict", "system")
 
@@ -185,6 +186,12 @@ def test_callers_can_tighten(overrides: dict[str, object], field: str, value: ob
     for part in field.split("."):
         found = getattr(found, part)
     assert found == value
+
+
+def test_half_an_hour_can_be_said_in_nanoseconds() -> None:
+    half = 1800 * 10**9
+    long = Profile.from_dict({"extends": "default", "limits": {"wall": "4h"}, "why": {"limits.wall": "a test"}}, "long")
+    assert tighten_limits(long.policy.limits, {"wall_ns": half}).wall_ns == half
 
 
 @pytest.mark.parametrize(
