@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sandbox.api import Run, Sandbox, Stdin
 from sandbox.grader import boxes, compiling, entrypoints, store
+from sandbox.grader.cancel import Cancel
 from sandbox.grader.compiling import BuildFailure
 from sandbox.grader.languages import PROGRAM, Language, expand, load
 from sandbox.grader.model import Limits, Source
@@ -108,6 +109,7 @@ def build(
     warm: bool = False,
     allow_degraded: bool = False,
     languages: Mapping[str, Language] | None = None,
+    cancel: Cancel | None = None,
 ) -> Built | BuildFailure:
     """Compile `source`, or find it in the store.
 
@@ -120,6 +122,7 @@ def build(
         warm: run Python as a fork of a warm interpreter.
         allow_degraded: compile and run also where the host has no control groups; results tell what stood in.
         languages: those that there are; the shipped and the host's own by default.
+        cancel: ends the compiler.
 
     Raises RequestError for a language file that is not valid.
     """
@@ -129,12 +132,14 @@ def build(
         refusal = _refused(source, language, limits, allowed)
         if refusal:
             return BuildFailure(refusal, language=language.id)
-        whole = replace(source, files={**source.files, **_included(include or {}, language)}, language=language.id)
+        files = {**source.files, **_included(include or {}, language)}
+        files = entrypoints.java_names(files) if language.entry_point == "java" else files
+        whole = replace(source, files=files, language=language.id)
         entry = entrypoints.find(whole, language, own=source.files.keys())
     except RequestError as error:
         return BuildFailure(str(error))
     try:
-        made = compiling.make(whole, language, entry, limits, allow_degraded=allow_degraded)
+        made = compiling.make(whole, language, entry, limits, allow_degraded=allow_degraded, cancel=cancel)
         if isinstance(made, BuildFailure):
             return made
         memory = limits.memory_bytes if memory_bytes is None else memory_bytes
@@ -156,6 +161,7 @@ def start(
     idle_s: float | None = None,
     output_bytes: int | None = None,
     on_stdout: Callable[[bytes], object] | None = None,
+    on_stdout_end: Callable[[], object] | None = None,
     on_stderr: Callable[[bytes], object] | None = None,
 ) -> Run:
     """Launch a built program in `box` (of `built.sandbox()`) with the limits of the problem, and return at once.
@@ -172,6 +178,7 @@ def start(
         idle_s: seconds without any CPU progress after which it is ended; not watched by default.
         output_bytes: `limits.output_bytes` by default.
         on_stdout: called with each piece of output.
+        on_stdout_end: called when no more can come.
         on_stderr: likewise.
 
     Raises SandboxError: the program was not run, which is never its fault.
@@ -193,6 +200,7 @@ def start(
         collect=collect,
         limits=given,
         on_stdout=on_stdout,
+        on_stdout_end=on_stdout_end,
         on_stderr=on_stderr,
     )
 

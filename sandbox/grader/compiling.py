@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sandbox.grader import boxes, store
+from sandbox.grader.cancel import Cancel
 from sandbox.grader.entrypoints import Entry
 from sandbox.grader.languages import PROGRAM, Language, Version, available, expand
 from sandbox.grader.model import Limits, Source
@@ -53,7 +54,13 @@ class Made:
 
 
 def make(
-    source: Source, language: Language, entry: Entry, limits: Limits, *, allow_degraded: bool = False
+    source: Source,
+    language: Language,
+    entry: Entry,
+    limits: Limits,
+    *,
+    allow_degraded: bool = False,
+    cancel: Cancel | None = None,
 ) -> Made | BuildFailure:
     """Compile `source`, in which includes are already. Raises SandboxError where the host cannot do it."""
     missing = next(iter(available([language]))).missing
@@ -69,7 +76,7 @@ def make(
     kept = {name: (data, 0o444) for name, data in source.files.items()} if language.keep_sources else {}
     if language.compile is None:
         return Made(here.put(key, kept), version)
-    run = _compile(source, language, entry, limits, allow_degraded=allow_degraded)
+    run = _compile(source, language, entry, limits, cancel or Cancel(), allow_degraded=allow_degraded)
     output = _said(run)
     failure = _failure(run, limits)
     if failure:
@@ -123,7 +130,9 @@ def _ask(language: Language, version: Version, *, allow_degraded: bool) -> str:
     return next((line.strip()[:200] for line in lines if re.match(version.pattern, line)), "")
 
 
-def _compile(source: Source, language: Language, entry: Entry, limits: Limits, *, allow_degraded: bool) -> RunResult:
+def _compile(
+    source: Source, language: Language, entry: Entry, limits: Limits, cancel: Cancel, *, allow_degraded: bool
+) -> RunResult:
     compiler = language.compile
     if compiler is None:
         raise SandboxError(f"{language.name} is not compiled")
@@ -147,7 +156,9 @@ def _compile(source: Source, language: Language, entry: Entry, limits: Limits, *
     once = {"cpu_ns": round(limits.compilation_s * 1e9), "wall_ns": round((2 * limits.compilation_s + 10) * 1e9)}
     command = expand(compiler.command, values, entry.files)
     with boxes.share(profile, allowed, allow_degraded=allow_degraded) as box:
-        return box.run(command, files=dict(source.files), collect=compiler.artefacts, limits=once)
+        run = box.start(command, files=dict(source.files), collect=compiler.artefacts, limits=once)
+        with run, cancel.watching(run):
+            return run.wait()
 
 
 def _failure(run: RunResult, limits: Limits) -> str:

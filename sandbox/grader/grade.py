@@ -87,8 +87,9 @@ def grade(
     if jobs is not None and jobs < 1:
         raise RequestError(f"jobs must be at least 1, not {jobs}")
     source, mistake = (submission, "") if isinstance(submission, Source) else _read(submission)
-    problem = limit.with_time_limit(problem, partial(_slowest, allow_degraded=allow_degraded))
-    grading = _Grading(problem, source, mode, jobs, on_event or (lambda _: None), cancel or Cancel(), allow_degraded)
+    cancel = cancel or Cancel()
+    problem = limit.with_time_limit(problem, partial(_slowest, cancel=cancel, allow_degraded=allow_degraded), cancel)
+    grading = _Grading(problem, source, mode, jobs, on_event or (lambda _: None), cancel, allow_degraded)
     report = grading.without_run(Verdict.CE, mistake) if mistake else grading.report()
     grading.say("finished", report=report)
     return report
@@ -104,9 +105,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[Source, str]:
         return Source({}, os.fspath(path)), str(error)
 
 
-def _slowest(problem: Problem, source: Source, *, allow_degraded: bool) -> float | None:
+def _slowest(problem: Problem, source: Source, *, cancel: Cancel, allow_degraded: bool) -> float | None:
     """CPU seconds of the slowest case of a submission that decides on the time limit; None when it tells nothing."""
-    report = _Grading(problem, source, "all", None, lambda _: None, Cancel(), allow_degraded, repeated=False).report()
+    report = _Grading(problem, source, "all", None, lambda _: None, cancel, allow_degraded, repeated=False).report()
     useless = (Verdict.CE, Verdict.JE, Verdict.TLE, Verdict.SKIPPED)
     return None if report.verdict in useless else _slowest_case(report)
 
@@ -171,7 +172,7 @@ def verify_all(
 ) -> tuple[Verified, ...]:
     """Grade every submission of the package, in order, and hold each against what it claims. Arguments are those of `grade`."""
     cancel, was_given = cancel or Cancel(), problem.limits.time_is_given
-    problem = limit.with_time_limit(problem, partial(_slowest, allow_degraded=allow_degraded))
+    problem = limit.with_time_limit(problem, partial(_slowest, cancel=cancel, allow_degraded=allow_degraded), cancel)
     out = []
     for name, source, expectation in problem.submissions:
         if cancel.is_set:
@@ -227,6 +228,8 @@ class _Grading:
         self.say("compiling")
         built, judges = self._build()
         self.say("compiled")
+        if self.cancel.is_set:
+            return self.without_run(Verdict.SKIPPED, CANCELED)
         for failure in (built, *judges.values()):
             if isinstance(failure, BuildFailure):
                 return self._failed(failure)
@@ -297,23 +300,21 @@ class _Grading:
 
     def _prepare(self, program: JudgeProgram) -> Judge | BuildFailure:
         try:
-            return validators.prepare(program, self.problem.limits, allow_degraded=self.allow_degraded)
+            return validators.prepare(program, self.problem.limits, allow_degraded=self.allow_degraded, cancel=self.cancel)
         except SandboxError as error:
             return BuildFailure(f"a program of the problem could not be built: {error}", blame="judge")
 
     def _build_submission(self) -> Built | BuildFailure:
-        problem = self.problem
         try:
             return building.build(
                 self.source,
-                problem.limits,
-                include=problem.include,
-                allowed=problem.languages,
+                self.problem.limits,
+                include=self.problem.include,
+                allowed=self.problem.languages,
                 allow_degraded=self.allow_degraded,
+                cancel=self.cancel,
             )
-        except RequestError as error:
-            return BuildFailure(str(error))
-        except SandboxError as error:
+        except SandboxError as error:  # such as a language file of the host that is wrong
             return BuildFailure(f"the judge could not compile: {error}", blame="judge")
 
     def _scored(self, results: Mapping[str, CaseResult], static: Mapping[str, CaseResult]) -> Report:

@@ -56,7 +56,7 @@ def _of_validator(
     allow_degraded: bool,
 ) -> Iterator[InputMistake]:
     try:
-        judge = validators.prepare(program, problem.limits, allow_degraded=allow_degraded)
+        judge = validators.prepare(program, problem.limits, allow_degraded=allow_degraded, cancel=cancel)
     except SandboxError as error:
         judge = BuildFailure(f"{program.name} could not be built: {error}", blame="judge")
     if isinstance(judge, BuildFailure):

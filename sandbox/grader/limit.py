@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 from sandbox.grader import timing
+from sandbox.grader.cancel import Cancel
 from sandbox.grader.model import Expectation, Problem, Source
 from sandbox.model.digest import sha256
 
@@ -28,19 +29,25 @@ def bounds_above(expectation: Expectation) -> bool:
     return expectation.use_for_time_limit == "upper"
 
 
-def with_time_limit(problem: Problem, slowest: Callable[[Problem, Source], float | None]) -> Problem:
+def with_time_limit(
+    problem: Problem, slowest: Callable[[Problem, Source], float | None], cancel: Cancel | None = None
+) -> Problem:
     """The problem with a time limit.
 
     Args:
         problem: returned as it is when it says its limit.
         slowest: CPU seconds of the slowest case of a submission, None when it does not count.
+        cancel: the problem is returned as it is, and nothing is remembered, once the word was said.
     """
     if problem.limits.time_is_given:
         return problem
     key = _key(problem)
     with _lock:  # who comes meanwhile waits for the answer instead of looking for it again
         if key not in _found:
-            _found[key] = _find(problem, slowest)
+            found = _find(problem, slowest)
+            if cancel is not None and cancel.is_set:
+                return problem
+            _found[key] = found
         limits = dataclasses.replace(problem.limits, time_s=_found[key], time_is_given=True)
     said = f"time limit {_found[key]:g} s, found from the accepted submissions"
     return dataclasses.replace(problem, limits=limits, warnings=(*problem.warnings, said))

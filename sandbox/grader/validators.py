@@ -63,8 +63,10 @@ def limits_of_judges(limits: Limits) -> Limits:
     )
 
 
-def prepare(program: JudgeProgram, limits: Limits, *, allow_degraded: bool = False) -> Judge | BuildFailure:
-    """Compile a judge's program, or look at the flags of a built-in checker. `allow_degraded`: see `building.build`."""
+def prepare(
+    program: JudgeProgram, limits: Limits, *, allow_degraded: bool = False, cancel: Cancel | None = None
+) -> Judge | BuildFailure:
+    """Compile a judge's program, or look at the flags of a built-in checker. The options are those of `building.build`."""
     if "missing" in (program.builtin, program.protocol):
         return BuildFailure("the package asks for a validator of its own and has none", blame="judge")
     if program.source is None:
@@ -74,7 +76,9 @@ def prepare(program: JudgeProgram, limits: Limits, *, allow_degraded: bool = Fal
             return BuildFailure(str(error), blame="judge")
         return Judge(program)
     known = scripts.languages() if program.source.language == scripts.ID else None
-    built = building.build(program.source, limits_of_judges(limits), allow_degraded=allow_degraded, languages=known)
+    built = building.build(
+        program.source, limits_of_judges(limits), allow_degraded=allow_degraded, languages=known, cancel=cancel
+    )
     if isinstance(built, BuildFailure):
         reason = f"{program.source.origin} of the problem does not compile: {built.reason}"
         return dataclasses.replace(built, reason=reason, blame="judge")
@@ -139,6 +143,7 @@ def start_interactor(
     feedback: Mapping[str, bytes],
     stdin: int,
     on_stdout: Callable[[bytes], object],
+    on_stdout_end: Callable[[], object],
     wall_s: float,
 ) -> Run:
     """Launch an interactor with its streams. It may wait for the submission as long as that may take (`wall_s`)."""
@@ -149,6 +154,7 @@ def start_interactor(
         files=_files(case, data, feedback),
         arguments=(*_paths(judge, box, interactive=True), *_arguments(judge, case)),
         on_stdout=on_stdout,
+        on_stdout_end=on_stdout_end,
         wall_s=wall_s + judge.built.limits.time_s if judge.built else wall_s,
     )
 
@@ -273,6 +279,7 @@ def _start(
     files: Mapping[str, FileContent],
     arguments: tuple[str, ...],
     on_stdout: Callable[[bytes], object] | None = None,
+    on_stdout_end: Callable[[], object] | None = None,
     wall_s: float | None = None,
 ) -> Run:
     built = judge.built
@@ -287,4 +294,5 @@ def _start(
         collect=(FOLDER,),
         wall_s=wall_s or _WALL_FACTOR * built.limits.time_s + _WALL_S,
         on_stdout=on_stdout,
+        on_stdout_end=on_stdout_end,
     )

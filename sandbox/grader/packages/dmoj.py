@@ -171,7 +171,8 @@ def _tests(data: _Data, settings: Settings, found: _Found, *, needs_answers: boo
         _refuse(at)
         is_batch = "batched" in at
         name = f"batch{len(batches) + 1}" if is_batch else f"case{len(groups) + 1}"
-        needs = [*essential, *(_dependencies(at, batches) if is_batch else ())]
+        # The last of those that end the judging is enough: it was not run unless those before it passed.
+        needs = [*essential[-1:], *(_dependencies(at, batches) if is_batch else ())]
         points = at.number("points", settings.number("points", 1.0, low=0), low=0)
         groups.append(_group(data, at, name, points, needs, found, needs_answers=needs_answers))
         if points == 0:
@@ -192,17 +193,18 @@ class _Found:
     """What is collected while cases are read: names that are taken, and warnings."""
 
     def __init__(self) -> None:
-        self._used: set[str] = set()
+        self._used: dict[str, int] = {}  # name → the number that the next of that name is tried with
         self.warnings: list[str] = []
 
     def name(self, wanted: str) -> str:
         """The name of a case: the one that is wanted, with a number where it is taken."""
         if len(self._used) >= MAX_CASES:
             raise ProblemError(f"holds more than {MAX_CASES} test cases", file=YAML)
-        name, number = wanted, 2
+        name, number = wanted, self._used.get(wanted, 2)
         while name in self._used:
             name, number = f"{wanted}#{number}", number + 1
-        self._used.add(name)
+        self._used[wanted] = number
+        self._used.setdefault(name, 2)
         return name
 
 

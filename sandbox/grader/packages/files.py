@@ -138,19 +138,28 @@ class Folder:
         files: dict[str, bytes] = {}
         total = 0
         for inner in self.walk(name) if found.is_dir() else [""]:
-            data = self.read(f"{name}/{inner}" if inner else name, MAX_PROGRAM_BYTES)
+            path = f"{name}/{inner}" if inner else name
+            data = with_constants(self.read(path, MAX_PROGRAM_BYTES), constants or {}, MAX_PROGRAM_BYTES, path)
             total += len(data)
             if total > MAX_PROGRAM_BYTES or len(files) >= MAX_PROGRAM_FILES:
                 allowed = f"{MAX_PROGRAM_FILES} files and {MAX_PROGRAM_BYTES >> 20} MiB are allowed"
                 raise ProblemError("is too large for a program", file=name, hint=allowed)
-            files[inner or name.rpartition("/")[2]] = with_constants(data, constants or {})
+            files[inner or name.rpartition("/")[2]] = data
         if not files:
             raise ProblemError("is a folder without files; a program was expected", file=name)
         return Source(files, origin=name)
 
 
-def with_constants(data: bytes, constants: Mapping[str, str]) -> bytes:
-    """Source: 2025-09, "Constants": {{name}} or {{name.variant}} becomes the value; names that are not defined stay."""
-    if not constants:
-        return data
-    return _CONSTANT.sub(lambda found: constants.get(found[1].decode(), found[0].decode()).encode(), data)
+def with_constants(data: bytes, constants: Mapping[str, str], room: int, file: str) -> bytes:
+    """The text with its constants, once: what a constant itself holds stays as it is.
+
+    Source: 2025-09, "Constants": {{name}} or {{name.variant}} becomes the value; names that are not defined stay.
+    Raises ProblemError when there would be more than `room` bytes.
+    """
+    out, end = bytearray(), 0
+    for found in _CONSTANT.finditer(data) if constants else ():
+        out += data[end : found.start()] + constants.get(found[1].decode(), found[0].decode()).encode()
+        end = found.end()
+        if len(out) > room:
+            raise ProblemError(f"becomes larger than {room >> 10} KiB by its constants", file=file)
+    return bytes(out) + data[end:] if end else data

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.grader.model import Case
-from sandbox.grader.packages.files import MAX_DEPTH, Folder
+from sandbox.grader.packages.files import MAX_DEPTH, Folder, with_constants
 from sandbox.grader.packages.settings import Settings, command_line
 from sandbox.grader.packages.yamls import mapping
 from sandbox.model.errors import ProblemError
 
 MAX_CASES = 20_000
 _MAX_ARGUMENT_BYTES = 64 << 10
+_MAX_SETTINGS_BYTES = 4 << 20
 # Folders below sample/ that are for the statement only (2023-07-draft, "Samples").
 _NOT_JUDGED = ("statement", "download")
 _ALONE = (".ans", ".args", ".files")
@@ -124,21 +125,29 @@ def group_settings(reading: Reading, name: str) -> Settings | None:
 
 
 def _settings(reading: Reading, file: str) -> Settings:
-    return Settings(_with_constants(mapping(reading.folder.read(file), file), reading.constants), file)
+    return Settings(_Constants(reading.constants, file).put_into(mapping(reading.folder.read(file), file)), file)
 
 
-def _with_constants(value: Any, constants: Mapping[str, str]) -> Any:
-    if not constants:
+class _Constants:
+    """Puts constants into the texts of a file of settings, which all together have room for so much."""
+
+    def __init__(self, constants: Mapping[str, str], file: str) -> None:
+        self._constants = constants
+        self._file = file
+        self._room = _MAX_SETTINGS_BYTES
+
+    def put_into(self, value: Any) -> Any:
+        if not self._constants:
+            return value
+        if isinstance(value, str):
+            text = with_constants(value.encode("utf-8", "surrogatepass"), self._constants, self._room, self._file)
+            self._room -= len(text)
+            return text.decode("utf-8", "surrogatepass")
+        if isinstance(value, list):
+            return [self.put_into(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self.put_into(item) for key, item in value.items()}
         return value
-    if isinstance(value, str):
-        for name, text in constants.items():
-            value = value.replace("{{" + name + "}}", text)
-        return value
-    if isinstance(value, list):
-        return [_with_constants(item, constants) for item in value]
-    if isinstance(value, dict):
-        return {key: _with_constants(item, constants) for key, item in value.items()}
-    return value
 
 
 def input_arguments(settings: Settings, key: str) -> dict[str, tuple[str, ...]]:

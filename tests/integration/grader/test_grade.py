@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 import pytest
 
+from sandbox.grader import limit
 from sandbox.grader.cancel import Cancel
 from sandbox.grader.grade import agrade, grade, verify_all
 from sandbox.grader.model import Case, Expectation, Group, JudgeProgram, Verdict
@@ -99,6 +100,44 @@ def test_a_cancel_from_another_thread(tmp_path):
 
     assert (report.verdict, report.reason) == (Verdict.SKIPPED, "the grading was canceled")
     assert time.monotonic() - started < seconds(30)
+
+
+SLOW_TO_COMPILE = "constexpr long f(long n) { long s = 0; for (long i = 0; i < n; ++i) s += i % 7; return s; }\n" + "".join(
+    f"constexpr long v{number} = f(4000000);\n" for number in range(2000)
+)
+
+
+@pytest.mark.requires("g++")
+@pytest.mark.parametrize("what", ["compiler", "time limit"])
+def test_a_cancel_ends_a_compiler_and_the_search_for_the_time_limit(tmp_path, what):
+    accepted = Expectation(permitted=frozenset({Verdict.AC}), use_for_time_limit="lower")
+    endless = ("accepted/a.py", python("while True: pass"), accepted)
+    problem, submission = make(tmp_path, limits={"compilation_s": 600.0}), source("a.cc", SLOW_TO_COMPILE + "int main() {}")
+    if what == "time limit":
+        problem, submission = make(tmp_path, limits={"time_is_given": False}, submissions=(endless,)), python(RIGHT)
+    cancel = Cancel()
+    timer = threading.Timer(1.0, cancel.cancel)
+    timer.start()
+    started = time.monotonic()
+
+    report = grade(problem, submission, cancel=cancel)
+
+    timer.join()
+    assert (report.verdict, report.reason) == (Verdict.SKIPPED, "the grading was canceled")
+    assert time.monotonic() - started < seconds(15)
+    assert limit._key(problem) not in limit._found
+
+
+def test_a_language_file_that_is_wrong_is_the_judges_failure(tmp_path, monkeypatch):
+    place = tmp_path / "config" / "sandbox" / "languages"
+    place.mkdir(parents=True)
+    (place / "own.toml").write_text("name = 3\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+    report = grade(make(tmp_path), python(RIGHT))
+
+    assert report.verdict is Verdict.JE
+    assert "own.toml" in report.reason
 
 
 def test_the_asynchronous_twin(tmp_path):

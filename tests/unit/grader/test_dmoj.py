@@ -69,6 +69,24 @@ def test_a_case_of_no_points_ends_the_judging(load):
     assert groups == {"case1": WA, "case2": SKIPPED, "batch1": SKIPPED, "batch2": SKIPPED}
 
 
+def test_many_cases_of_one_name_and_of_no_points_are_read_in_no_time(load):
+    """Neither their names nor what each waits for grows with the square of their number."""
+    problem = load("test_cases:\n" + "- {in: 1.in, out: 1.out, points: 0}\n" * 6000)
+
+    cases = problem.tests.all_cases()
+    assert len({case.name for case in cases}) == 6000
+    assert [group.require_pass for group in problem.tests.groups[:3]] == [(), ("case1",), ("case2",)]
+    assert max(len(group.require_pass) for group in problem.tests.groups) == 1
+
+
+def test_a_case_of_no_points_ends_the_judging_of_all_after_it(load):
+    problem = load(
+        "test_cases:\n" + "".join(f"- {{in: {n}.in, out: {n}.out, points: {0 if n < 4 else 9}}}\n" for n in range(1, 7))
+    )
+    assert judged(problem, n1=WA)[1] == {f"case{n}": WA if n == 1 else SKIPPED for n in range(1, 7)}
+    assert judged(problem, n2=WA)[1] == {f"case{n}": {1: AC, 2: WA}.get(n, SKIPPED) for n in range(1, 7)}
+
+
 def test_points_for_all_and_the_same_file_twice(load):
     problem = load("points: 5\ntest_cases:\n- &a {in: 1.in, out: 1.out}\n- {<<: *a, points: 2}\n- batched: [*a, *a]\n")
     assert [group.accept_score for group in problem.tests.groups] == [5, 2, 5]

@@ -58,3 +58,25 @@ def test_constants_with_several_forms(load):
     assert found.source.files["a.py"] == rb"5000 5000 5\,000 {{N.other}} 6 6"
     with pytest.raises(ProblemError, match=r"constants\.N has no `value`"):
         load({"problem.yaml": NEW + "constants: {N: {tex: 'x'}}\n"})
+
+
+def test_constants_cannot_make_a_package_large(load):
+    """A long value that is used often, and values that name each other: what a constant holds is not looked at again."""
+    long = "problem_format_version: 2025-09\nconstants: {a: '%s'}\n" % ("x" * 400_000)
+    with pytest.raises(ProblemError, match=r"input_validators/a\.py: becomes larger than 32768 KiB by its constants"):
+        load({"problem.yaml": long, "input_validators/a.py": "{{a}}" * 1_000_000})
+    with pytest.raises(ProblemError, match=r"data/secret/test_group\.yaml: becomes larger than 4096 KiB by its constants"):
+        load(
+            {
+                "problem.yaml": long,
+                "input_validators/a.py": "",
+                "data/secret/test_group.yaml": f"description: '{'{{a}}' * 9_000}'\n",
+            }
+        )
+    nested = (
+        NEW + "constants: {" + ", ".join(f"c{n}: '{{{{c{n + 1}}}}}{{{{c{n + 1}}}}}'" for n in range(40)) + ", c40: x, e: ''}\n"
+    )
+    files = {"input_validators/a.py": "{{e}}{{c0}}{{e}}", "data/secret/test_group.yaml": "description: '{{c0}}'\n"}
+    problem = load({"problem.yaml": nested, **files})
+    assert problem.input_validators[0].source.files["a.py"] == b"{{c1}}{{c1}}"
+    assert problem.tests.all_cases()[0].description == "{{c1}}{{c1}}"
