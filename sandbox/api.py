@@ -51,6 +51,7 @@ class RunOptions(TypedDict, total=False):
         limits: tighter limits for this run ({"memory": "64MiB", "wall": "2s"}).
         queue_timeout: seconds to wait for a free slot; None waits as long as it takes.
         on_stdout, on_stderr: called with each piece of output as it comes, from the thread that waits.
+        on_stdout_end: called, likewise, when everything in the sandbox has closed its stdout, which may be long before it ends.
         tty: (rows, columns) gives the payload a private terminal; its output comes as stdout.
     """
 
@@ -62,6 +63,7 @@ class RunOptions(TypedDict, total=False):
     limits: AnyLimits
     queue_timeout: float | None
     on_stdout: Callable[[bytes], object] | None
+    on_stdout_end: Callable[[], object] | None
     on_stderr: Callable[[bytes], object] | None
     tty: tuple[int, int] | None
 

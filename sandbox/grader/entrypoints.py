@@ -20,6 +20,7 @@ _JAVA_TOKEN = re.compile(
     r"""//[^\n]*|/\*.*?(?:\*/|\Z)|\"{3}(?:\\.|(?!\"{3}).)*(?:\"{3}|\Z)|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[\w$]+|[{}();.,@\[\]]|\S""",
     re.DOTALL,
 )
+_MAX_CLASS_NAME = 100  # of a file that is renamed after it
 _TYPES = ("class", "interface", "enum", "record")
 
 
@@ -115,6 +116,35 @@ def java_classes(text: str) -> tuple[str, list[str]]:
     return package, list(dict.fromkeys(mains))
 
 
+def java_names(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files, each .java file with the name of its public class: javac insists on it, and who hands in a file need not.
+
+    Source: DOMjudge `java_javac`, which renames files so.
+    """
+    out = dict(files)
+    for name, data in files.items():
+        public = _public_class(_text(data)) if name.endswith(".java") else ""
+        wanted = posixpath.join(posixpath.dirname(name), f"{public}.java")
+        if public and wanted not in out:
+            out[wanted] = out.pop(name)
+    return out
+
+
+def _public_class(text: str) -> str:
+    """The public class at the top of a Java file; "" when there is none."""
+    depth = 0
+    words = [word for word in _JAVA_TOKEN.findall(text) if not word.startswith(("//", "/*"))]
+    for index, word in enumerate(words):
+        depth += (word == "{") - (word == "}")
+        if depth == 0 and word in _TYPES and words[index + 1 : index + 2]:
+            before = words[max(0, index - 6) : index]
+            start = max((number for number, other in enumerate(before) if other in ("{", "}", ";")), default=-1)
+            name: str = words[index + 1]
+            if "public" in before[start + 1 :] and name.replace("$", "_").isidentifier() and len(name) <= _MAX_CLASS_NAME:
+                return name
+    return ""
+
+
 def _is_started(words: Sequence[str], index: int) -> bool:
     """Whether the method at `index` is `static … void main(String…` and is declared, not called."""
     modifiers = words[max(0, index - 12) : index]
@@ -137,10 +167,8 @@ def _java_main(source: Source, files: Sequence[str]) -> str:
     for name in files:
         package, mains = java_classes(_text(source.files[name]))
         found += [(name, f"{package}.{main}" if package else main) for main in mains]
-    if not found:
-        raise RequestError(
-            f"{source.origin}: no class has a method `public static void main(String[] args)`", hint="or name the entry point"
-        )
+    if not found:  # it compiles, and it is for Java to say that it cannot be started
+        return posixpath.basename(files[0]).removesuffix(".java")
     outer = [item for item in found if "$" not in item[1]] or found
     if len(outer) == 1:
         return outer[0][1]

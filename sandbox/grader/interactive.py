@@ -5,6 +5,7 @@ read holds the writer up, as a pipe between the two would. Neither can be hurt b
 
 - The judge's input stays open until the submission is reaped. Otherwise its end of file would make a wrong answer of a crash or
   of a time-out.
+- A judge that closes its stdout has said everything: the submission sees the end of its input, though the judge goes on.
 - What is written to one that has gone is dropped here; nobody dies of SIGPIPE. A submission that still writes after it was
   accepted is ended, and that does not count against it.
 - No descriptor of the pipes is ever inherited: they live in this process alone.
@@ -38,8 +39,8 @@ _BY_ITSELF = frozenset({Outcome.EXITED, Outcome.SIGNALED})
 class Starter(Protocol):
     """Launches one side, with these streams."""
 
-    def __call__(self, *, stdin: int, on_stdout: Callable[[bytes], object]) -> Run:
-        """Launch and return at once."""
+    def __call__(self, *, stdin: int, on_stdout: Callable[[bytes], object], on_end: Callable[[], object] | None) -> Run:
+        """Launch and return at once. `on_end` is told when nothing more can come from its stdout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +153,13 @@ class Conversation:
         with contextlib.ExitStack() as stack:
             stack.callback(self._to_judge.close)
             stack.callback(self._to_submission.close)
-            judge = stack.enter_context(start_judge(stdin=self._to_judge.reader, on_stdout=self._from_judge))
+            judge = stack.enter_context(
+                start_judge(stdin=self._to_judge.reader, on_stdout=self._from_judge, on_end=self._to_submission.end)
+            )
             stack.enter_context(self._cancel.watching(judge))
-            submission = stack.enter_context(start_submission(stdin=self._to_submission.reader, on_stdout=self._from_submission))
+            submission = stack.enter_context(
+                start_submission(stdin=self._to_submission.reader, on_stdout=self._from_submission, on_end=None)
+            )
             self._submission = submission
             stack.enter_context(self._cancel.watching(submission))
             self._to_judge.deadline = time.monotonic() + wall_s + _GRACE_S

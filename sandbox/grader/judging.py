@@ -208,7 +208,13 @@ class _Judging:
             yield file.fileno()
 
     def _start(
-        self, box: Sandbox, clocks: Clocks, *, stdin: bytes | int, on_stdout: Callable[[bytes], object] | None = None
+        self,
+        box: Sandbox,
+        clocks: Clocks,
+        *,
+        stdin: bytes | int,
+        on_stdout: Callable[[bytes], object] | None = None,
+        on_end: Callable[[], object] | None = None,
     ) -> Run:
         return building.start(
             self.built,
@@ -220,6 +226,7 @@ class _Judging:
             wall_s=clocks.wall_s,
             idle_s=clocks.idle_s,
             on_stdout=on_stdout,
+            on_stdout_end=on_end,
         )
 
     def _converse(self, now: _Pass) -> Attempt:
@@ -233,8 +240,8 @@ class _Judging:
         judge_box = self.stage.keep.sandbox(judge.built, cpus=self.core.cpus)
         with self._sandbox() as box:
             ended = conversation.hold(
-                lambda *, stdin, on_stdout: self._start(box, clocks, stdin=stdin, on_stdout=on_stdout),
-                lambda *, stdin, on_stdout: validators.start_interactor(
+                lambda *, stdin, on_stdout, on_end: self._start(box, clocks, stdin=stdin, on_stdout=on_stdout, on_end=on_end),
+                lambda *, stdin, on_stdout, on_end: validators.start_interactor(
                     judge,
                     judge_box,
                     self.case,
@@ -242,6 +249,7 @@ class _Judging:
                     feedback=now.feedback,
                     stdin=stdin,
                     on_stdout=on_stdout,
+                    on_stdout_end=on_end,
                     wall_s=clocks.wall_s,
                 ),
                 clocks.wall_s,

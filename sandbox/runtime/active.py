@@ -52,6 +52,7 @@ class Job:
     limits: Limits | None = None
     tty: tuple[int, int] | None = None
     on_stdout: Callback | None = None
+    on_stdout_end: Callable[[], object] | None = None
     on_stderr: Callback | None = None
 
     def can_be_fed_again(self) -> bool:
@@ -135,7 +136,7 @@ class Active:
     def _launch(self, lane: Socket | None) -> None:
         """On the lane of a parked sandbox, or anew."""
         job, limit = self.job, self.limits.output_bytes
-        out, err = Capture(limit, job.on_stdout), Capture(limit, job.on_stderr)
+        out, err = Capture(limit, job.on_stdout, job.on_stdout_end), Capture(limit, job.on_stderr)
         try:
             self.session = Session(Feed(job.stdin), out, err, tty=self.prepared.launch.tty, lane=lane)
         except BaseException:

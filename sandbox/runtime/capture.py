@@ -12,14 +12,17 @@ class Capture:
         total: bytes seen, also those not kept.
     """
 
-    __slots__ = ("_callback", "_head", "_tail", "limit", "total")
+    __slots__ = ("_callback", "_head", "_on_end", "_tail", "limit", "total")
 
-    def __init__(self, limit: int, callback: Callable[[bytes], object] | None = None) -> None:
+    def __init__(
+        self, limit: int, callback: Callable[[bytes], object] | None = None, on_end: Callable[[], object] | None = None
+    ) -> None:
         self.limit = limit
         self.total = 0
         self._head = bytearray()
         self._tail = bytearray()
         self._callback = callback
+        self._on_end = on_end
 
     @property
     def exceeded(self) -> bool:
@@ -27,7 +30,11 @@ class Capture:
         return self.total > self.limit
 
     def add(self, data: bytes) -> None:
-        """Take the next piece; memory stays below twice the limit and one piece."""
+        """Take the next piece, of which an empty one is the end; memory stays below twice the limit and one piece."""
+        if not data:
+            if self._on_end is not None:
+                self._on_end()
+            return
         self.total += len(data)
         room = self.limit - len(self._head)
         self._head += data[:room]

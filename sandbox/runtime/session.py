@@ -272,7 +272,6 @@ class Session:
             data = b""
         if not data:
             self._close_stream(fd)
-            return False
         before = capture.exceeded
         try:
             capture.add(data)
@@ -281,7 +280,7 @@ class Session:
             self.cancel()
         if capture.exceeded and not before:
             self._stop_output(fd)
-        return True
+        return bool(data)
 
     def _stop_output(self, fd: int) -> None:
         """Too much: the run is killed, and nothing more is taken until it has ended, so that it waits and not we."""

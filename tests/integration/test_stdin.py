@@ -40,6 +40,19 @@ def slow(gate: threading.Event) -> Iterator[bytes]:
     yield b"second"
 
 
+def test_the_end_of_stdout_is_told_while_the_program_goes_on(box: Sandbox, gate: threading.Event) -> None:
+    result = box.run(["sh", "-c", "echo out; exec >&-; cat >&2"], stdin=slow(gate), on_stdout_end=gate.set)
+    assert (result.ok, result.stdout, result.stderr) == (True, b"out\n", b"firstsecond")
+
+
+def test_an_error_of_who_is_told_of_the_end_comes_from_the_run(box: Sandbox) -> None:
+    def fails() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        box.run(["sh", "-c", "exec >&-; sleep 60"], on_stdout_end=fails)
+
+
 def test_a_source_that_blocks_holds_up_nothing(box: Sandbox, gate: threading.Event) -> None:
     started = time.monotonic()
     assert box.run([INSIDE, "exit", "3"], stdin=slow(gate)).exit.to_dict() == {"code": 3}

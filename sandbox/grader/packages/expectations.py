@@ -159,7 +159,8 @@ def expand(pattern: str) -> list[str]:
     Raises:
         ProblemError: they are too many.
     """
-    parts = [part[1:-1].split(",") if part.startswith("{") else [part] for part in re.findall(r"\{[^{}]*\}|[^{}]+|[{}]", pattern)]
+    found = re.findall(r"\{[^{}]*\}|[^{}]+|[{}]", pattern)
+    parts = [[item.strip() for item in part[1:-1].split(",")] if len(part) > 1 and part[0] == "{" else [part] for part in found]
     count = 1
     for part in parts:
         count *= len(part)

@@ -88,6 +88,20 @@ def test_a_wrong_answer_has_the_transcript_and_the_message(problem):
     assert [(who, data) for who, data, _ in case.transcript] == [("<", b"? 50\n"), (">", b"<\n"), ("<", b"! 5\n")]
 
 
+def test_a_judge_that_has_said_everything_still_listens(tmp_path):
+    """Its stdout is closed: the submission reads to the end, and answers then."""
+    interactor = """
+        import os, sys
+        print("1\\n2", flush=True)
+        os.close(1)
+        sys.exit(42 if sys.stdin.readline() == "3\\n" and sys.stdin.read() == "" else 43)
+    """
+    problem = make(tmp_path, {"1": ("", "")}, validator=judge(interactor), kinds=("pass-fail", "interactive"))
+
+    assert grade(problem, python("import sys\nprint(sum(map(int, sys.stdin)))")).verdict.value == "AC"
+    assert grade(problem, python("print(4)")).verdict.value == "WA"
+
+
 def test_after_it_was_accepted_a_submission_still_has_to_end(problem):
     assert grade(problem, python(SEARCH + "    while True: pass\n")).verdict.value == "TLE"
     assert grade(problem, python(SEARCH + "    1 / 0\n")).verdict.value == "RTE"

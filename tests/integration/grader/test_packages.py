@@ -92,3 +92,14 @@ def test_input_validators_look_at_every_input(tmp_path):
     assert [(mistake.validator, mistake.case) for mistake in found] == [("c.py", ""), ("short.py", "secret/2")]
     assert found[1] == InputMistake("short.py", "secret/2", "the input validator ended with exit code 43")
     assert "does not compile" in found[0].reason
+
+
+@pytest.mark.requires("javac")
+def test_java_in_a_file_of_any_name(tmp_path):
+    says = "System.out.println(new java.util.Scanner(System.in).next());"
+    program = f"public class Solution {{ public static void main(String[] a) {{ {says} }} }}"
+    assert judged(tmp_path, {}, Source({"my-solution.java": program.encode()}, "s")).verdict is Verdict.WA
+    answers = {"data/secret/1.ans": "1\n", "data/secret/2.ans": "22\n"}
+    assert judged(tmp_path / "right", answers, Source({"my-solution.java": program.encode()}, "s")).verdict is Verdict.AC
+    without = Source({"a.java": b"public class a { int main() { return 0; } }"}, "s")
+    assert judged(tmp_path / "without", answers, without).verdict is Verdict.RTE

@@ -164,11 +164,33 @@ def test_java_prefers_main_and_top_level_classes():
 
 
 def test_java_without_main_or_with_too_many():
-    with pytest.raises(RequestError, match="no class has a method `public static void main"):
-        entry("java", {"A.java": "class A {}"})
+    assert entry("java", {"sub/A.java": "class A {}"}).main == "A"  # Java says what is missing, when it is started
     with pytest.raises(RequestError, match=r"several classes have a main method \(A, B\); name the entry point"):
         entry("java", {"A.java": JAVA.format(name="A"), "B.java": JAVA.format(name="B")})
     assert entry("java", {"A.java": JAVA.format(name="A"), "B.java": JAVA.format(name="B")}, entry_point="B").main == "B"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "renamed"),
+    [
+        ("sol.java", "import x.y;\n/* public class No */ public final class Solution { public class Inner {} }", "Solution.java"),
+        ("in/a-b.java", "package p; class Other {}\n@Deprecated public record R(int x) {}", "in/R.java"),
+        ("A.java", "public class A {}", "A.java"),
+        ("a.java", "class Main { public static class B {} }", "a.java"),
+        ("a.java", "class Main { public void f() {} } class B {}", "a.java"),
+        ("a.txt", "public class B {}", "a.txt"),
+        ("a.java", "public class", "a.java"),
+        ("a.java", "public class / ../b {}", "a.java"),
+        ("a.java", f"public class {'B' * 1000} {{}}", "a.java"),
+    ],
+)
+def test_java_files_have_the_name_of_their_public_class(name, text, renamed):
+    assert entrypoints.java_names({name: text.encode()}) == {renamed: text.encode()}
+
+
+def test_no_java_file_takes_the_place_of_another():
+    files = {"A.java": b"class A {}", "b.java": b"public class A {}"}
+    assert entrypoints.java_names(files) == files
 
 
 @pytest.mark.parametrize(
@@ -233,6 +255,7 @@ def test_hostile_java_takes_no_time(text):
     begun = time.thread_time()
 
     assert entrypoints.java_classes(text)[1] == []
+    assert entrypoints.java_names({"a.java": text.encode()}).keys() <= {"a.java", "A.java"}
     assert time.thread_time() - begun < seconds(3)
 
 

@@ -188,6 +188,8 @@ def test_what_is_laid_aside_is_no_submission(claims):
         ("accepted/*.py", "accepted/a.cpp", False),
         ("accepted/{a,b}.py", "accepted/b.py", True),
         ("{accepted,wrong}/x.{py,cpp}", "wrong/x.cpp", True),
+        ("secret/*{ 4 }{ 1, 2 }", "secret/x42", True),
+        ("a{", "a{", True),
         ("*", "accepted/a.py", True),
         ("*.py", "accepted/a.py", False),
         ("secret/*-easy", "secret/1-easy", True),

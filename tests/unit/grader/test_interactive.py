@@ -157,8 +157,8 @@ def test_a_judge_does_not_work_through_what_a_submission_left_that_was_ended(out
     finish = conversation._to_judge.end
     conversation._to_judge.end = lambda: (finish(), ended.set())
     conversation.hold(
-        lambda *, stdin, on_stdout: Side(lambda: on_stdout(bytes(60_000)), outcome),
-        lambda *, stdin, on_stdout: Side(lambda: judge_reads(stdin)),
+        lambda *, stdin, on_stdout, on_end: Side(lambda: on_stdout(bytes(60_000)), outcome),
+        lambda *, stdin, on_stdout, on_end: Side(lambda: judge_reads(stdin)),
         5.0,
     )
 

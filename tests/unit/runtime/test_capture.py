@@ -35,3 +35,12 @@ def test_the_callback_sees_every_piece() -> None:
     capture.add(b"abc")
     capture.add(b"d")
     assert seen == [b"abc", b"d"]
+
+
+def test_the_end_is_told_once_and_is_no_piece() -> None:
+    seen: list[object] = []
+    capture = Capture(2, seen.append, lambda: seen.append("end"))
+    capture.add(b"a")
+    capture.add(b"")
+    assert seen == [b"a", "end"]
+    assert (capture.total, capture.kept()) == (1, b"a")
