@@ -61,6 +61,7 @@ def read(root: Path) -> Problem:
     if reading.version != "legacy" and kinds & {"interactive", "multi-pass"}:
         custom = True
     validator = programs.output_validator(reading, custom=custom, arguments=arguments)
+    reading.needs_answers = validator.source is None
     is_modern, tests = _tests(reading, settings, domjudge, arguments)
     grader = programs.found(reading, "graders")
     if len(grader) > 1:

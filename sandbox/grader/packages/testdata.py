@@ -181,6 +181,8 @@ def read_case(reading: Reading, name: str, settings: CaseSettings) -> Case:
         answer = folder.file(f"{base}.ans")
     elif reading.needs_answers:
         raise ProblemError("has no answer file", file=f"{base}.in", hint=f"add {base}.ans")
+    else:
+        reading.warnings.append(f"{base}.in: has no answer file; the validator of the package is given an empty one")
     arguments = settings.arguments
     if reading.version != "2025-09" and folder.is_file(f"{base}.args"):
         arguments = command_line(folder.text(f"{base}.args", _MAX_ARGUMENT_BYTES))

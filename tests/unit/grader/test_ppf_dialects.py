@@ -80,3 +80,21 @@ def test_constants_cannot_make_a_package_large(load):
     problem = load({"problem.yaml": nested, **files})
     assert problem.input_validators[0].source.files["a.py"] == b"{{c1}}{{c1}}"
     assert problem.tests.all_cases()[0].description == "{{c1}}{{c1}}"
+
+
+def test_a_validator_may_need_no_answers(load):
+    files = {"output_validators/v.py": "1", "data/secret/2.in": ""}
+    problem = load({"problem.yaml": "validation: custom interactive\n", **files})
+    assert [case.answer is None for case in problem.tests.all_cases()] == [False, True]
+    assert problem.warnings == ("data/secret/2.in: has no answer file; the validator of the package is given an empty one",)
+    with pytest.raises(ProblemError, match=r"2\.in: has no answer file"):
+        load({"problem.yaml": "validation: default\n", **files})
+
+
+def test_cases_beside_groups_have_a_meaning_where_nothing_is_scored(load):
+    files = cases("secret/group/a", "secret/group/b")
+    problem = load({"problem.yaml": NEW, **files})
+    assert [case.name for case in problem.tests.all_cases()] == ["secret/1", "secret/group/a", "secret/group/b"]
+    assert problem.warnings == ("data/secret: has test cases and groups side by side; it may have one or the other",)
+    with pytest.raises(ProblemError, match="side by side"):
+        load({"problem.yaml": NEW + "type: scoring\n", **files})
