@@ -78,7 +78,7 @@ class Limits:
     validation_memory_bytes: int = 2048 << 20
     validation_output_bytes: int = 8 << 20
     validation_passes: int = 2
-    pids: int = 64
+    pids: int = 128  # a program that starts a hundred children is no fork bomb
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,3 +103,22 @@ def test_java_in_a_file_of_any_name(tmp_path):
     assert judged(tmp_path / "right", answers, Source({"my-solution.java": program.encode()}, "s")).verdict is Verdict.AC
     without = Source({"a.java": b"public class a { int main() { return 0; } }"}, "s")
     assert judged(tmp_path / "without", answers, without).verdict is Verdict.RTE
+
+
+@pytest.mark.requires("gcc")
+def test_who_starts_a_hundred_children_is_no_fork_bomb(tmp_path):
+    program = """
+        #include <stdio.h>
+        #include <unistd.h>
+        int main(void) {
+            int failed = 0;
+            for (int i = 0; i < 100; i++) {
+                int child = fork();
+                if (child == 0) { sleep(60); _exit(0); }
+                failed += child < 0;
+            }
+            printf("%d\\n", failed);
+            return 0;
+        }"""
+    answers = {"data/secret/1.ans": "0\n", "data/secret/2.ans": "0\n"}
+    assert judged(tmp_path, answers, Source({"a.c": program.encode()}, "a.c")).verdict is Verdict.AC
