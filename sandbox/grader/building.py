@@ -14,7 +14,7 @@ from sandbox.grader.cancel import Cancel
 from sandbox.grader.compiling import BuildFailure
 from sandbox.grader.languages import PROGRAM, Language, expand, load
 from sandbox.grader.model import Limits, Source
-from sandbox.model.errors import RequestError, SandboxError
+from sandbox.model.errors import RequestError, SandboxError, UnsupportedHostError
 from sandbox.model.policy import Mount
 from sandbox.model.result import RunResult
 from sandbox.policy.profile import Profile
@@ -124,9 +124,12 @@ def build(
         languages: those that there are; the shipped and the host's own by default.
         cancel: ends the compiler.
 
-    Raises RequestError for a language file that is not valid.
+    Raises UnsupportedHostError where the host cannot run sandboxes.
     """
-    known = load() if languages is None else languages
+    try:
+        known = load() if languages is None else languages
+    except RequestError as error:
+        return BuildFailure(f"a language file of this host is wrong: {error}", blame="judge")
     try:
         language = entrypoints.detect(source, known)
         refusal = _refused(source, language, limits, allowed)
@@ -144,6 +147,8 @@ def build(
             return made
         memory = limits.memory_bytes if memory_bytes is None else memory_bytes
         return replace(_built(made, language, entry, limits, memory, warm=warm), allow_degraded=allow_degraded)
+    except UnsupportedHostError:
+        raise
     except SandboxError as error:
         return BuildFailure(f"the {language.name} program could not be built: {error}", blame="judge", language=language.id)
 

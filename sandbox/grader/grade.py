@@ -299,23 +299,17 @@ class _Grading:
         return verdict, score
 
     def _prepare(self, program: JudgeProgram) -> Judge | BuildFailure:
-        try:
-            return validators.prepare(program, self.problem.limits, allow_degraded=self.allow_degraded, cancel=self.cancel)
-        except SandboxError as error:
-            return BuildFailure(f"a program of the problem could not be built: {error}", blame="judge")
+        return validators.prepare(program, self.problem.limits, allow_degraded=self.allow_degraded, cancel=self.cancel)
 
     def _build_submission(self) -> Built | BuildFailure:
-        try:
-            return building.build(
-                self.source,
-                self.problem.limits,
-                include=self.problem.include,
-                allowed=self.problem.languages,
-                allow_degraded=self.allow_degraded,
-                cancel=self.cancel,
-            )
-        except SandboxError as error:  # such as a language file of the host that is wrong
-            return BuildFailure(f"the judge could not compile: {error}", blame="judge")
+        return building.build(
+            self.source,
+            self.problem.limits,
+            include=self.problem.include,
+            allowed=self.problem.languages,
+            allow_degraded=self.allow_degraded,
+            cancel=self.cancel,
+        )
 
     def _scored(self, results: Mapping[str, CaseResult], static: Mapping[str, CaseResult]) -> Report:
         """The report from the results of the cases."""

@@ -23,7 +23,7 @@ from sandbox.grader.keep import Keep
 from sandbox.grader.model import Case, CaseResult, Problem, Source, Timing, Verdict
 from sandbox.grader.timing import Clocks, Core
 from sandbox.grader.validators import Judge
-from sandbox.model.errors import RequestError, SandboxError
+from sandbox.model.errors import RequestError, SandboxError, UnsupportedHostError
 from sandbox.model.result import Outcome, RunResult
 
 SHOWN_BYTES = 64 << 10
@@ -73,7 +73,7 @@ class _Pass:
 def judge_case(case: Case, stage: Stage, core: Core, cancel: Cancel) -> CaseResult:
     """Run and judge one case. An error of the host or of the judge's data is a JE with its reason.
 
-    What may pass by itself (a launcher that was killed, a host that was short of memory) is tried once more.
+    Raises UnsupportedHostError where the host cannot run sandboxes at all. What may pass by itself (a launcher that was killed, a host that was short of memory) is tried once more.
     """
     try:
         try:
@@ -82,6 +82,8 @@ def judge_case(case: Case, stage: Stage, core: Core, cancel: Cancel) -> CaseResu
             if not error.retryable or cancel.is_set:
                 raise
             return _judged(case, stage, core, cancel)
+    except UnsupportedHostError:
+        raise
     except SandboxError as error:
         reason = f"the judge could not run this case: {error}"
         return CaseResult(case, Verdict.JE, reason, message=f"{type(error).__name__}: {error}")

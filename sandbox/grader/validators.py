@@ -75,7 +75,10 @@ def prepare(
         except RequestError as error:
             return BuildFailure(str(error), blame="judge")
         return Judge(program)
-    known = scripts.languages() if program.source.language == scripts.ID else None
+    try:
+        known = scripts.languages() if program.source.language == scripts.ID else None
+    except RequestError as error:
+        return BuildFailure(f"a language file of this host is wrong: {error}", blame="judge")
     built = building.build(
         program.source, limits_of_judges(limits), allow_degraded=allow_degraded, languages=known, cancel=cancel
     )

@@ -27,9 +27,9 @@ def hold(box, submission, judge, *, wall=20.0, judge_wall=60.0, output="1MiB", c
     transcript = Transcript()
 
     def start(text, wall_s):
-        def launch(*, stdin, on_stdout):
+        def launch(*, stdin, on_stdout, on_end):
             limits = {"wall": f"{int(wall_s * 1000)}ms", "output": output} if wall_s else {}
-            return box.start(["python3", "-c", text], stdin=stdin, on_stdout=on_stdout, limits=limits)
+            return box.start(["python3", "-c", text], stdin=stdin, on_stdout=on_stdout, on_stdout_end=on_end, limits=limits)
 
         return launch
 
@@ -139,12 +139,12 @@ def test_a_cancel_ends_both(box):
     conversation = Conversation(lambda run: False, transcript, cancel)
 
     def launch(text):
-        def start(*, stdin, on_stdout):
+        def start(*, stdin, on_stdout, on_end):
             def heard(data):
                 on_stdout(data)
                 cancel.cancel()
 
-            return box.start(["python3", "-c", text], stdin=stdin, on_stdout=heard)
+            return box.start(["python3", "-c", text], stdin=stdin, on_stdout=heard, on_stdout_end=on_end)
 
         return start
 

@@ -11,6 +11,7 @@ from sandbox.grader import functions
 from sandbox.grader.functions import FunctionResult, Sample, evaluate
 from sandbox.grader.model import Verdict
 from tests.support.hostile_functions import FORGERIES, LEFTOVERS, SPY
+from tests.support.require import require
 
 pytestmark = pytest.mark.requires("system python")
 
@@ -182,6 +183,8 @@ def test_a_dumpable_judge_can_be_looked_into(changed, grade):
 @pytest.mark.claim("SEC-FG-02")
 @pytest.mark.parametrize("name", LEFTOVERS)
 def test_who_looks_for_what_was_left_finds_it_only_when_nobody_else_looked(changed, grade, name):
+    if name == "shared memory":
+        require("cgroup")  # nobody counts it otherwise, and it is refused
     leaves, looks, layer = LEFTOVERS[name]
     left, kept = grade(leaves, looks, batch=2)
     assert (left.verdict, kept.verdict) == (Verdict.AC, Verdict.AC), (left.reason, kept.reason)
