@@ -73,7 +73,8 @@ class _Pass:
 def judge_case(case: Case, stage: Stage, core: Core, cancel: Cancel) -> CaseResult:
     """Run and judge one case. An error of the host or of the judge's data is a JE with its reason.
 
-    Raises UnsupportedHostError where the host cannot run sandboxes at all. What may pass by itself (a launcher that was killed, a host that was short of memory) is tried once more.
+    Raises UnsupportedHostError where the host cannot run sandboxes at all.
+    What may pass by itself (a launcher that was killed, a host that was short of memory) is tried once more.
     """
     try:
         try:
