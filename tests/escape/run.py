@@ -98,7 +98,7 @@ def main() -> int:
     summary = evidence.Summary.of(usable, found, left_out, about)
     evidence.show(summary, about)
     entry = evidence.entry(summary, about, profiles)
-    wanted = set(evidence.claims())
+    wanted = set(evidence.claims()) - evidence.tested(knocked_out=True).keys()  # whose tests need no evidence that is kept
     if options.only != "*":
         wanted = set()
     elif options.profile:

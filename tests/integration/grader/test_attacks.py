@@ -162,6 +162,7 @@ SEARCH = """
 """
 
 
+@pytest.mark.claim("SEC-GR-01")
 def test_no_answer_is_within_reach(tmp_path):
     problem = make(tmp_path, {"1": ("21\n", "4b1d secret\n")}, limits={"time_s": 20.0})
 
@@ -171,6 +172,7 @@ def test_no_answer_is_within_reach(tmp_path):
     assert report.all_cases()[0].stdout == b"nothing\n"
 
 
+@pytest.mark.claim("SEC-GR-01", knocked_out=True)
 def test_the_search_finds_an_answer_that_is_there(tmp_path):
     """The answer given to the submission as a file of the case: what the test above looks for can be found."""
     problem = make(tmp_path, {"1": ("21\n", "4b1d secret\n")}, limits={"time_s": 20.0})
@@ -210,6 +212,7 @@ INTERACTOR = """
 """
 
 
+@pytest.mark.claim("SEC-GR-01")
 def test_an_interactor_is_out_of_reach_while_it_talks(tmp_path):
     problem = make(
         tmp_path,
@@ -248,6 +251,7 @@ WRITE = """
 """
 
 
+@pytest.mark.claim("SEC-GR-01")
 @pytest.mark.parametrize("allowed", [True, False])
 def test_what_a_submission_writes_never_reaches_its_checker(tmp_path, allowed):
     problem = make(tmp_path, validator=problems.judge(problems.VALIDATOR), allow_file_writing=allowed, limits={"time_s": 10.0})
@@ -257,6 +261,7 @@ def test_what_a_submission_writes_never_reaches_its_checker(tmp_path, allowed):
     assert (report.verdict, report.all_cases()[0].message) == (Verdict.WA, "said ['0'], right ['42']")
 
 
+@pytest.mark.claim("SEC-GR-01")
 def test_standard_input_is_no_way_to_the_file_of_the_judge(tmp_path):
     tamper = """
         import os

@@ -94,7 +94,7 @@ def grade(degraded: bool):
     return call
 
 
-@pytest.mark.claim("SEC-FG-01")
+@pytest.mark.claim("SEC-FG-01", knocked_out=True)
 @pytest.mark.parametrize("name", IN_ONE_PROCESS)
 def test_in_one_process_it_passes(changed, grade, name):
     changed(lambda _: ONE_PROCESS)
@@ -125,7 +125,7 @@ def square(x):
 """
 
 
-@pytest.mark.claim("SEC-FG-01")
+@pytest.mark.claim("SEC-FG-01", knocked_out=True)
 def test_forked_before_the_tests_are_read_it_cannot_read_them(changed, grade):
     (kept,) = grade(READS_THE_TESTS)
     assert kept.verdict is Verdict.WA
@@ -148,7 +148,7 @@ def square(x):
 """
 
 
-@pytest.mark.claim("SEC-FG-01")
+@pytest.mark.claim("SEC-FG-01", knocked_out=True)
 @pytest.mark.parametrize(("token", "stream"), [(False, False), (True, False), (False, True), (True, True)])
 def test_a_printed_proof_needs_the_token_and_the_stream(changed, grade, monkeypatch, token, stream):
     """Two layers: each of them is enough; without both the proof is believed."""
@@ -168,7 +168,7 @@ def opened(text: str) -> str:
     return text.replace("if _prctl(_PR_GET_DUMPABLE, 0) != 0:", "if _prctl(_PR_GET_DUMPABLE, 0) != 1:")
 
 
-@pytest.mark.claim("SEC-FG-01")
+@pytest.mark.claim("SEC-FG-01", knocked_out=True)
 def test_a_dumpable_judge_can_be_looked_into(changed, grade):
     test = "def check(candidate):\n    assert candidate() == [], candidate()\n"
     spy = SPY.replace("def spy", "def square")
@@ -180,7 +180,7 @@ def test_a_dumpable_judge_can_be_looked_into(changed, grade):
     assert "/mem" in seeing.reason or "/fd/" in seeing.reason
 
 
-@pytest.mark.claim("SEC-FG-02")
+@pytest.mark.claim("SEC-FG-02", knocked_out=True)
 @pytest.mark.parametrize("name", LEFTOVERS)
 def test_who_looks_for_what_was_left_finds_it_only_when_nobody_else_looked(changed, grade, name):
     if name == "shared memory":
@@ -193,7 +193,7 @@ def test_who_looks_for_what_was_left_finds_it_only_when_nobody_else_looked(chang
     assert (left.verdict, met.verdict) == (Verdict.AC, Verdict.WA), (left.reason, met.reason)
 
 
-@pytest.mark.claim("SEC-FG-02")
+@pytest.mark.claim("SEC-FG-02", knocked_out=True)
 def test_tests_that_change_the_interpreter_change_it_for_others_when_nobody_looks(changed, degraded):
     changing = "import builtins\nbuiltins.abs = lambda x: -1\nassert square(2) == 4\n"
     using = "assert abs(square(2)) == 4\n"
