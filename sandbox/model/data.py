@@ -66,7 +66,7 @@ else:
             keyword.add(name) if kw_only else positional.append(name)
         space["__annotations__"] = {name: kind for name, kind in space.get("__annotations__", {}).items() if name in specs}
         space.update(
-            __slots__=tuple(specs),
+            __slots__=(*specs, "_hashed") if frozen else tuple(specs),
             __match_args__=tuple(positional),
             __qualname__=cls.__qualname__,
             _specs=specs,
@@ -116,7 +116,12 @@ else:
         return _compared(self) == _compared(other) if type(self) is type(other) else NotImplemented
 
     def _hash(self):
-        return hash(_compared(self))
+        try:
+            return self._hashed
+        except AttributeError:  # a policy is hashed for every run, and has hundreds of parts
+            value = hash(_compared(self))
+            type(self)._hashed.__set__(self, value)
+            return value
 
     def _repr(self):
         return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._specs)})"
