@@ -26,6 +26,11 @@ else:
             self.factory = factory
             self.compare = compare
 
+    class _Hashed:
+        """Where the hash of a frozen object is kept, once it was asked for; no field."""
+
+        __slots__ = ("_hashed",)
+
     class _StandardFields:
         """`__dataclass_fields__`: those of a standard dataclass with the same fields, on first use."""
 
@@ -66,7 +71,7 @@ else:
             keyword.add(name) if kw_only else positional.append(name)
         space["__annotations__"] = {name: kind for name, kind in space.get("__annotations__", {}).items() if name in specs}
         space.update(
-            __slots__=(*specs, "_hashed") if frozen else tuple(specs),
+            __slots__=tuple(specs),
             __match_args__=tuple(positional),
             __qualname__=cls.__qualname__,
             _specs=specs,
@@ -81,7 +86,8 @@ else:
         space["__hash__"] = _hash if frozen else None
         if frozen:
             space.update(__setattr__=_refuse, __delattr__=_refuse)
-        made = type(cls)(cls.__name__, cls.__bases__, space)
+        bases = tuple(_Hashed if frozen and base is object else base for base in cls.__bases__)
+        made = type(cls)(cls.__name__, bases, space)
         made._setters = {name: made.__dict__[name].__set__ for name in specs}
         return made
 
@@ -120,7 +126,7 @@ else:
             return self._hashed
         except AttributeError:  # a policy is hashed for every run, and has hundreds of parts
             value = hash(_compared(self))
-            type(self)._hashed.__set__(self, value)
+            _Hashed._hashed.__set__(self, value)
             return value
 
     def _repr(self):
