@@ -11,6 +11,7 @@ import _signal
 import _socket
 import gc
 import os
+import select
 import sys
 import time
 
@@ -57,10 +58,10 @@ def main(control_fd: int, plan_fd: int, caller_pidfd: int, package: int = -1) ->
         ours.close()
         _launcher(plan, control, theirs, caller_pidfd, package)
     theirs.close()
-    wire.close_all((caller_pidfd, package))
+    wire.close_all((package,))
     directories = _introduce(plan, control, ours, pid)
     control.close()
-    os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    _await_end(pidfd, caller_pidfd)
     _remove_groups(directories)
     os._exit(0)
 
@@ -82,6 +83,16 @@ def _introduce(plan: Plan, control: Socket, launcher: Socket, pid: int) -> tuple
         _refuse(control, steps.TEMPLATE_ID_MAP, error)
     launcher.close()
     return directories
+
+
+def _await_end(launcher: int, caller: int) -> None:
+    """Until the launcher is dead. It ends when its caller does; one that is stopped, or stuck in the kernel, is ended."""
+    poll = select.poll()
+    for fd in (launcher, caller):
+        poll.register(fd, select.POLLIN)
+    if launcher not in dict(poll.poll()):
+        namespaces.send_signal(launcher, _signal.SIGKILL)
+    os.waitid(os.P_PIDFD, launcher, os.WEXITED)
 
 
 def _launcher(plan: Plan, control: Socket, keeper: Socket, caller_pidfd: int, package: int) -> None:
