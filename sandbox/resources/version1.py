@@ -16,7 +16,6 @@ from sandbox.model.errors import CgroupError
 from sandbox.resources import cgroupfs, janitor
 from sandbox.resources.cgroupfs import failure, read_path, require_set, write_path
 from sandbox.resources.groups import Base, CgroupLimits, Counters, LauncherGroup, Lease
-from sandbox.resources.haste import Haste
 
 REQUIRED = ("memory", "pids", "cpuacct")
 
@@ -31,7 +30,6 @@ class Base1(Base):
         self.description = f"version 1, below {places['memory']} and its like"
         self._places = places
         self._has_swap = has_swap
-        self._haste = Haste(places["pids"])
 
     def directories(self) -> tuple[str, ...]:
         """The base directories, each once."""
@@ -41,7 +39,6 @@ class Base1(Base):
         """Make the launcher's directory in each hierarchy; the launcher itself is not moved. Raises CgroupError."""
         if janitor.start_time(launcher_pid) < 0:
             raise CgroupError(f"the launcher (process {launcher_pid}) is gone")
-        self._haste.expect_move()
         name = janitor.new_name()
         places = {controller: f"{directory}/{name}" for controller, directory in self._places.items()}
         paths = tuple(dict.fromkeys(places.values()))
@@ -57,23 +54,25 @@ class Base1(Base):
             if isinstance(error, CgroupError):
                 raise
             raise failure("make the launcher's control group", error.filename or paths[0], error) from error
-        return LauncherGroup1(places, paths, self._haste, has_swap=self._has_swap)
+        return LauncherGroup1(places, paths, has_swap=self._has_swap)
 
 
 class LauncherGroup1(LauncherGroup):
     """See the drawing of this module."""
 
-    def __init__(self, places: dict[str, str], paths: tuple[str, ...], haste: Haste, *, has_swap: bool) -> None:
+    def __init__(self, places: dict[str, str], paths: tuple[str, ...], *, has_swap: bool) -> None:
         super().__init__(paths)
-        self._haste = haste
         self._places = places
         self._counts_swap = os.path.exists(f"{places['memory']}/memory.memsw.limit_in_bytes")
         self._has_swap = has_swap
         self._numbers = itertools.count()
 
+    def stay(self) -> str:
+        """See `LauncherGroup.stay`."""
+        return f"{os.path.dirname(self._places['pids'])}/cgroup.procs"
+
     def lease(self, limits: CgroupLimits) -> Lease:
         """A new group with these limits in every hierarchy that they need. Raises CgroupError."""
-        self._haste.expect_move()
         wanted = [*REQUIRED]
         for name, asked in (("cpu", limits.cpu_quota_millicpus), ("cpuset", limits.cpus), ("blkio", limits.io_bytes_per_second)):
             if asked:

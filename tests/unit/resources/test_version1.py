@@ -10,7 +10,6 @@ import pytest
 
 from sandbox.model.errors import CgroupError
 from sandbox.resources.groups import CgroupLimits
-from sandbox.resources.haste import Haste
 from sandbox.resources.version1 import Base1, LauncherGroup1, _split
 
 
@@ -48,7 +47,7 @@ def test_no_groups_for_a_dead_launcher(tmp_path: os.PathLike[str]):
 def test_a_limit_without_its_controller_is_refused(tmp_path: os.PathLike[str], controller: str, limits: CgroupLimits):
     places = dict.fromkeys(("memory", "pids", "cpuacct"), os.fspath(tmp_path))
     with pytest.raises(CgroupError, match=f"the {controller} controller is not usable"):
-        LauncherGroup1(places, (os.fspath(tmp_path),), Haste(os.fspath(tmp_path)), has_swap=False).lease(limits)
+        LauncherGroup1(places, (os.fspath(tmp_path),), has_swap=False).lease(limits)
     assert os.listdir(tmp_path) == []
 
 
@@ -56,7 +55,7 @@ def test_a_lease_that_fails_leaves_nothing(tmp_path: os.PathLike[str]):
     places = {name: os.path.join(tmp_path, name) for name in ("memory", "pids", "cpuacct")}
     for path in places.values():
         os.mkdir(path)
-    group = LauncherGroup1(places, tuple(places.values()), Haste(os.fspath(tmp_path)), has_swap=False)
+    group = LauncherGroup1(places, tuple(places.values()), has_swap=False)
     with pytest.raises(CgroupError, match="cannot make or limit the control group"):
         group.lease(CgroupLimits(memory_bytes=1 << 26, pids=9))  # plain directories come without files
     assert [os.listdir(path) for path in places.values()] == [[], [], []]
@@ -65,5 +64,5 @@ def test_a_lease_that_fails_leaves_nothing(tmp_path: os.PathLike[str]):
 def test_swap_that_is_not_counted_is_refused(tmp_path: os.PathLike[str]):
     places = {name: os.path.join(tmp_path, name) for name in ("memory", "pids", "cpuacct")}
     with pytest.raises(CgroupError, match="swap is on, but not accounted"):
-        LauncherGroup1(places, (), Haste("/absent"), has_swap=True).lease(CgroupLimits(memory_bytes=1 << 26, pids=9))
+        LauncherGroup1(places, (), has_swap=True).lease(CgroupLimits(memory_bytes=1 << 26, pids=9))
     assert os.listdir(tmp_path) == []
