@@ -30,8 +30,8 @@ def load_filter(program: bytes, *, listener: bool = False) -> int:
 
     Returns the listener's descriptor (close-on-exec) when asked for, else 0.
     """
-    buffer = ctypes.create_string_buffer(program, len(program))
-    fprog = struct.pack("=H6xQ", len(program) // 8, ctypes.addressof(buffer))
+    place = ctypes.cast(ctypes.c_char_p(program), ctypes.c_void_p).value
+    fprog = struct.pack("=H6xQ", len(program) // 8, place)
     return syscall("seccomp", ctypes.c_uint(_SET_MODE_FILTER), ctypes.c_uint(_FLAG_NEW_LISTENER if listener else 0), fprog)
 
 

@@ -257,13 +257,13 @@ def _mask(path: bytes) -> None:
         try:
             mounts.mount(cover, path, None, mounts.MS_BIND)
         except OSError as error:
-            if error.errno == errno.ENOENT and not os.path.exists(path):
+            if error.errno == errno.ENOENT and not _is_there(path):
                 return
             if error.errno != errno.ENOTDIR:
                 raise
         else:
             return
-    if os.path.exists(path):  # somebody around us answers in the kernel's place
+    if _is_there(path):  # somebody around us answers in the kernel's place
         raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
@@ -272,7 +272,18 @@ def _bind_if_there(source: bytes, target: bytes, flags: int) -> bool:
     try:
         mounts.mount(source, target, None, mounts.MS_BIND | flags)
     except OSError as error:
-        if error.errno in _ABSENT and not os.path.exists(target):
+        if error.errno in _ABSENT and not _is_there(target):
+            return False
+        raise
+    return True
+
+
+def _is_there(path: bytes) -> bool:
+    """Whether something is at `path`, behind all links. Raises OSError where the kernel does not say."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno in _ABSENT:
             return False
         raise
     return True

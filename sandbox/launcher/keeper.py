@@ -11,6 +11,7 @@ import _signal
 import _socket
 import gc
 import os
+import select
 import sys
 import time
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sandbox.model.plan import IdMaps
 
 _REMOVE_SECONDS = 5.0
+_STAYS, _STAY_MS = 8, 8
 
 
 def main(control_fd: int, plan_fd: int, caller_pidfd: int, package: int = -1) -> None:
@@ -57,16 +59,19 @@ def main(control_fd: int, plan_fd: int, caller_pidfd: int, package: int = -1) ->
         ours.close()
         _launcher(plan, control, theirs, caller_pidfd, package)
     theirs.close()
-    wire.close_all((caller_pidfd, package))
-    directories = _introduce(plan, control, ours, pid)
+    wire.close_all((package,))
+    directories, stay = _introduce(plan, control, ours, pid)
     control.close()
-    os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    _await_end(pidfd, caller_pidfd, stay)
     _remove_groups(directories)
     os._exit(0)
 
 
-def _introduce(plan: Plan, control: Socket, launcher: Socket, pid: int) -> tuple[bytes, ...]:
-    """Tell the caller the launcher's pid, wait until it is in its control group, write its maps, let it go on."""
+def _introduce(plan: Plan, control: Socket, launcher: Socket, pid: int) -> tuple[tuple[bytes, ...], bytes]:
+    """Tell the caller the launcher's pid, wait until it is in its control group, write its maps, let it go on.
+
+    Returns the directories of its control groups, and where `_await_end` stays.
+    """
     try:
         wire.send(control, (launch.HELLO, pid))
         answer = wire.receive(control)
@@ -74,14 +79,40 @@ def _introduce(plan: Plan, control: Socket, launcher: Socket, pid: int) -> tuple
         answer = None
     if answer is None:  # the caller is gone: ending here ends the launcher
         os._exit(1)
-    directories: tuple[bytes, ...] = answer[0][1]
+    _, directories, stay = answer[0]
     try:
         _write_maps(plan.ids, pid)
         launcher.send(b"go")
     except OSError as error:
         _refuse(control, steps.TEMPLATE_ID_MAP, error)
     launcher.close()
-    return directories
+    return directories, stay
+
+
+def _await_end(launcher: int, caller: int, stay: bytes) -> None:
+    """Until the launcher is dead. It ends when its caller does; one that is stopped, or stuck in the kernel, is ended.
+
+    The first run comes soon, and its init moves into control groups. On version 1 the first move after 15 ms without one waits
+    5 to 15 ms for the kernel (cgroup_threadgroup_rwsem and its grace period of RCU), the next ones do not. So we write
+    ourselves into the group that we are in, `stay`, meanwhile: that moves nothing, and has that wait begin now.
+    """
+    poll = select.poll()
+    for fd in (launcher, caller):
+        poll.register(fd, select.POLLIN)
+    for _ in range(_STAYS if stay else 0):
+        _write_ourselves(os.fsdecode(stay))
+        if poll.poll(_STAY_MS):
+            break
+    if launcher not in dict(poll.poll()):
+        namespaces.send_signal(launcher, _signal.SIGKILL)
+    os.waitid(os.P_PIDFD, launcher, os.WEXITED)
+
+
+def _write_ourselves(procs: str) -> None:
+    try:
+        namespaces.write_file(procs, b"0")
+    except OSError:
+        return  # then the first run takes longer
 
 
 def _launcher(plan: Plan, control: Socket, keeper: Socket, caller_pidfd: int, package: int) -> None:

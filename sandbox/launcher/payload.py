@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 FAILURE = struct.Struct("=iii")
+_ORDER = codec.encode(((b"program",), (b"/program",), (b"NAME=value",), b"/", ((0, 0, 0),), ()))
 READY = struct.Struct("=qqq?")  # user ns and system ns of the way to exec, RLIMIT_FSIZE, whether there were input files
 _RLIMIT_FSIZE = 1
 
@@ -77,7 +78,7 @@ def _guarded(child: Child, part: Callable[[Child], T]) -> T:
 
 
 def _settle(child: Child) -> None:
-    """Leave what init has; nothing is open but what `child` says."""
+    """Leave what init has; nothing is open but what `child` says. What needs no order is done before one comes."""
     progress = child.progress
     progress.at(steps.CHILD_SESSION)
     os.setsid()
@@ -86,6 +87,22 @@ def _settle(child: Child) -> None:
         progress.at(steps.CHILD_STDIO)
         terminal.take_control(child.terminal)
     process.close_all_but((child.orders.fileno(), child.work, child.terminal, child.failure))
+    _rehearse(child.plan)
+    if child.plan.filters.early:
+        _restrict(child)
+
+
+def _rehearse(plan: Plan) -> None:
+    """Do once without effect what an order makes necessary: the pages that it writes to are copied now, not then."""
+    program = Program.from_tuple(codec.decode(_ORDER))
+    _environment(program)
+    READY.pack(*process.own_cpu(), _limits(plan, program).get(_RLIMIT_FSIZE, (0, 0))[0], False)
+
+
+def _restrict(child: Child) -> None:
+    """The last of the restrictions: from here on the filter of the payload holds."""
+    child.progress.at(steps.CHILD_FILTER)
+    filters.load_filter(child.plan.filters.main)
 
 
 def _obey(child: Child) -> warm.Program:
@@ -97,8 +114,8 @@ def _obey(child: Child) -> warm.Program:
     if program.warm:
         process.prctl(process.PR_SET_DUMPABLE, 1)  # as exec does
     ready = READY.pack(*process.own_cpu(), file_limit, files >= 0)
-    progress.at(steps.CHILD_FILTER)
-    filters.load_filter(plan.filters.main)
+    if not plan.filters.early:
+        _restrict(child)
     progress.at(steps.CHILD_EXEC)
     os.write(child.failure, ready)
     found = _execute(plan, program, progress)
@@ -138,7 +155,7 @@ def _prepare(plan: Plan, program: Program, streams: tuple[int, ...], failure: in
     progress.at(steps.CHILD_STDIO)
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
-    chosen = {resource: (soft, hard) for resource, soft, hard in (*plan.rlimits, *program.rlimits)}
+    chosen = _limits(plan, program)
     for index, (resource, (soft, hard)) in enumerate(chosen.items()):
         progress.at(steps.CHILD_RLIMITS, index)
         process.set_rlimit(resource, soft, hard)
@@ -147,12 +164,21 @@ def _prepare(plan: Plan, program: Program, streams: tuple[int, ...], failure: in
     return chosen.get(_RLIMIT_FSIZE, (0, 0))[0]
 
 
+def _limits(plan: Plan, program: Program) -> dict[int, tuple[int, int]]:
+    """(soft, hard) by resource: the program's own come before the plan's."""
+    return {resource: (soft, hard) for resource, soft, hard in (*plan.rlimits, *program.rlimits)}
+
+
+def _environment(program: Program) -> dict[bytes, bytes]:
+    return dict(entry.partition(b"=")[::2] for entry in program.environment)
+
+
 def _execute(plan: Plan, program: Program, progress: steps.Progress) -> warm.Program:
     """Try the candidates in order, as execvpe(3) does: a file that may not be executed is remembered, not final.
 
     Returns when the first that can be executed is the warm interpreter, and the program one that it can run.
     """
-    environment = dict(entry.partition(b"=")[::2] for entry in program.environment)
+    environment = _environment(program)
     refused = errno.ENOENT
     for index, path in enumerate(program.candidates):
         progress.index = index

@@ -26,6 +26,11 @@ else:
             self.factory = factory
             self.compare = compare
 
+    class _Hashed:
+        """Where the hash of a frozen object is kept, once it was asked for; no field."""
+
+        __slots__ = ("_hashed",)
+
     class _StandardFields:
         """`__dataclass_fields__`: those of a standard dataclass with the same fields, on first use."""
 
@@ -81,7 +86,8 @@ else:
         space["__hash__"] = _hash if frozen else None
         if frozen:
             space.update(__setattr__=_refuse, __delattr__=_refuse)
-        made = type(cls)(cls.__name__, cls.__bases__, space)
+        bases = tuple(_Hashed if frozen and base is object else base for base in cls.__bases__)
+        made = type(cls)(cls.__name__, bases, space)
         made._setters = {name: made.__dict__[name].__set__ for name in specs}
         return made
 
@@ -116,7 +122,12 @@ else:
         return _compared(self) == _compared(other) if type(self) is type(other) else NotImplemented
 
     def _hash(self):
-        return hash(_compared(self))
+        try:
+            return self._hashed
+        except AttributeError:  # a policy is hashed for every run, and has hundreds of parts
+            value = hash(_compared(self))
+            _Hashed._hashed.__set__(self, value)
+            return value
 
     def _repr(self):
         return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._specs)})"

@@ -100,14 +100,16 @@ class Landlock(Record):
 class Filters(Record):
     """The two compiled seccomp programs (arrays of struct sock_filter, native byte order).
 
-    `main` is loaded by the child just before exec. `notify` is loaded by init (b"" = none); a call it reports that
-    is in `kill` ends the sandbox, any other is answered with EPERM and recorded. `names` are (number, name) of these.
+    `main` is loaded by the child: just before exec, or `early`, before it waits for its order, where it allows all that
+    is left to do then. `notify` is loaded by init (b"" = none); a call it reports that is in `kill` ends the sandbox,
+    any other is answered with EPERM and recorded. `names` are (number, name) of these.
     """
 
     main: bytes
     notify: bytes
     kill: tuple[int, ...]
     names: tuple[tuple[int, str], ...]
+    early: bool = False
 
 
 class Warm(Record):

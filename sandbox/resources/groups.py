@@ -151,6 +151,10 @@ class LauncherGroup(ABC):
         """Directories that the keeper removes, children first, when everything in them is dead."""
         return self._paths
 
+    def stay(self) -> str:
+        """The `cgroup.procs` of the caller's own group, where a first move between groups is slow (v1); else ""."""
+        return ""
+
     @abstractmethod
     def lease(self, limits: CgroupLimits) -> Lease:
         """A new group with these limits. Raises CgroupError when any of them cannot be set."""

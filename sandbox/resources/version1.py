@@ -67,6 +67,10 @@ class LauncherGroup1(LauncherGroup):
         self._has_swap = has_swap
         self._numbers = itertools.count()
 
+    def stay(self) -> str:
+        """See `LauncherGroup.stay`."""
+        return f"{os.path.dirname(self._places['pids'])}/cgroup.procs"
+
     def lease(self, limits: CgroupLimits) -> Lease:
         """A new group with these limits in every hierarchy that they need. Raises CgroupError."""
         wanted = [*REQUIRED]

@@ -89,8 +89,9 @@ class LauncherProcess:
         if base is not None:
             self.group = base.open_group(pid)
         directories = tuple(os.fsencode(path) for path in self.group.cleanup_spec()) if self.group else ()
+        stay = os.fsencode(self.group.stay()) if self.group else b""
         try:
-            wire.send(self._control, (launch.START, directories))
+            wire.send(self._control, (launch.START, directories, stay))
         except OSError as error:
             raise LauncherDied("the launcher ended while it was starting", hint="run `sandbox doctor`") from error
         self._expect(launch.READY)

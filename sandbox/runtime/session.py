@@ -24,7 +24,7 @@ from sandbox.runtime.feed import Feed, write_quietly
 
 DRAIN_SECONDS = 0.2
 DRAIN_BYTES = 16 << 20
-CANCEL_SECONDS = 1.0
+CANCEL_SECONDS = 10.0  # a launcher answers in milliseconds, but on a host that is busy all over it waits for its turn
 _PIECE = 65536
 _EVERY: weakref.WeakSet[Session] = weakref.WeakSet()
 

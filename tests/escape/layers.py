@@ -192,7 +192,7 @@ register(
     ),
     Layer(
         name="filter loading",
-        patches=(("launcher/payload.py", "    filters.load_filter(plan.filters.main)\n", ""),),
+        patches=(("launcher/payload.py", "    filters.load_filter(child.plan.filters.main)\n", ""),),
         implies=("filter",),
     ),
     Layer(

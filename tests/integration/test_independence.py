@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,6 +133,27 @@ def test_a_launcher_that_does_not_answer_is_given_up(fresh: Sandbox, monkeypatch
         with suppress(ProcessLookupError):  # it was dropped, and has gone
             os.kill(launcher, signal.SIGKILL)
     assert fresh.run(TRUE).ok
+
+
+@pytest.mark.claim("SEC-RS-04")
+def test_a_launcher_that_is_stopped_ends_with_its_caller_all_the_same(probe_program: Path, degraded: bool) -> None:
+    code = """
+from sandbox import Sandbox
+box = Sandbox(**options())
+box.run([INSIDE, "exit", "0"])
+print(box._engine.launchers.living()[0].pid, flush=True)
+__import__("signal").pause()
+"""
+    caller = callers.start(code, probe=str(probe_program), degraded=degraded)
+    try:
+        keeper = int(caller.stdout.readline()) if caller.stdout else 0
+        (launcher,) = children(keeper)
+        os.kill(launcher, signal.SIGSTOP)
+    finally:
+        caller.kill()
+        caller.communicate()
+    wait_until(lambda: not os.path.exists(f"/proc/{launcher}"), seconds(10), "the launcher is gone")
+    wait_until(lambda: not os.path.exists(f"/proc/{keeper}"), seconds(10), "its keeper is gone")
 
 
 def test_closing_from_another_thread_ends_a_wait(fresh: Sandbox) -> None:

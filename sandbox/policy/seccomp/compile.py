@@ -16,6 +16,7 @@ from sandbox.model.errors import ProfileError, ResourceError, UnsupportedHostErr
 from sandbox.model.plan import Filters
 from sandbox.model.policy import ArgCondition, SeccompPolicy, SeccompRule
 from sandbox.policy.seccomp import rules, tables
+from sandbox.policy.seccomp.early import may_come_early
 from sandbox.policy.seccomp.stages import CONTINUE, SKIP, Refinements, Stage, link
 
 _LOW_32_BITS = 0xFFFFFFFF
@@ -32,6 +33,7 @@ def compile_policy(policy: SeccompPolicy, arch: str) -> Filters:
         notify=link(_notify_stages(library, arch, reported)) if reported else b"",
         kill=tuple(sorted(number for number, decision in reported.items() if _reports(decision)[0].action == "kill")),
         names=tuple(sorted((number, decision.name) for number, decision in reported.items())),
+        early=may_come_early(decided, arch),
     )
 
 

@@ -27,7 +27,7 @@ assert pids  # its layers are used below
 RUN, CALLER = ("SEC-LT-01",), ("SEC-LT-02",)
 GROUP = () if missing("cgroup") else ("control group kill",)
 KNOWN = () if missing("cgroup") else ("groups of the dead are known",)
-WATCHES = ("the caller's pidfd", "end of the control socket", "end of the lane", *KNOWN)
+WATCHES = ("the caller's pidfd", "the keeper's watch", "end of the control socket", "end of the lane", *KNOWN)
 _PDEATHSIG = "        process.prctl(process.PR_SET_PDEATHSIG, _signal.SIGKILL)\n"
 _CALLER_GONE = "            elif kind == _CALLER:\n                self.alive = False\n"
 _CONTROL_GONE = "        if packet is None:\n            self.alive = False\n            return\n"
@@ -99,6 +99,10 @@ layers.register(
                 "        if packet is None:\n            self._forget(self.control.fileno())\n            return\n",
             ),
         ),
+    ),
+    Layer(
+        name="the keeper's watch",
+        patches=(("launcher/keeper.py", "        namespaces.send_signal(launcher, _signal.SIGKILL)\n", "        pass\n"),),
     ),
     Layer(name="end of the lane", patches=(("launcher/loop.py", _LANE_GONE, "            self._forget(run.lane.fileno())\n"),)),
     Layer(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 
 import pytest
 
 from sandbox.model.plan import Filters
-from sandbox.model.policy import SeccompPolicy
+from sandbox.model.policy import ArgCondition, SeccompPolicy, SeccompRule
 from sandbox.policy.load import load_chain
 from sandbox.policy.profile import Profile
 from sandbox.policy.resolve import resolve
@@ -25,6 +26,10 @@ NO_FAMILY = Verdict("errno", errno.EAFNOSUPPORT)
 ALLOW, NOTIFY = Verdict("allow"), Verdict("notify")
 ARGUMENTS = [(0,) * 6, (1,) * 6, (FULL,) * 6, (0x7E020000,) * 6]
 SURPLUS = 600  # numbers that no kernel has yet
+
+
+def condition(index: int, bits: int) -> ArgCondition:
+    return ArgCondition(index=index, op="masked_eq", value=bits, mask=bits)
 
 
 def seccomp(profile: str) -> SeccompPolicy:
@@ -227,3 +232,31 @@ def test_denying_fork_leaves_threads_only(key, refused):
     assert verdict(compiled, "x86_64", number, (0x4111,)) == refused  # vfork
     assert verdict(compiled, "x86_64", number, (0x10000000 | 0x3D0F00,)) == NOTIFY
     assert (number in compiled.kill) == (key == "seccomp.kill")  # the launcher ends the sandbox on these reports
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_filters_that_allow_the_last_steps_of_a_launch_may_come_before_them(profile):
+    wanted = ask("recvmsg", profile=profile) == ALLOW  # all else is allowed by all of these
+    assert filters(profile).early is wanted
+
+
+@pytest.mark.parametrize(
+    ("call", "rule"),
+    [
+        ("getrusage", {"action": "errno", "errno": errno.EPERM}),
+        ("getrusage", {"action": "notify"}),
+        ("getrusage", {"action": "log"}),
+        ("fchmod", {"action": "errno", "errno": errno.EPERM, "args": (condition(1, 0o400),)}),
+        ("prlimit64", {"action": "errno", "errno": errno.EPERM, "args": (condition(1, 0x7),)}),
+        ("chdir", {"action": "errno", "errno": errno.EPERM, "args": (condition(0, 1),)}),
+    ],
+)
+def test_a_filter_with_an_opinion_about_one_of_them_comes_last(call, rule):
+    policy = seccomp("default")
+    refusal = SeccompRule(**{"syscalls": (call,), "errno": 0, "args": (), "group": "later", "why": "a test"} | rule)
+    allowed = SeccompRule(syscalls=(call,), action="allow", errno=0, args=(), group="later", why="a test")
+    assert compile_policy(policy, "x86_64").early
+    both = (allowed, refusal) if refusal.args else (refusal,)
+    assert not compile_policy(dataclasses.replace(policy, rules=(*policy.rules, *both)), "x86_64").early
+    harmless = dataclasses.replace(policy, rules=(*policy.rules, allowed))
+    assert compile_policy(harmless, "x86_64").early
