@@ -5,7 +5,8 @@ read holds the writer up, as a pipe between the two would. Neither can be hurt b
 
 - The judge's input stays open until the submission is reaped. Otherwise its end of file would make a wrong answer of a crash or
   of a time-out.
-- A judge that closes its stdout has said everything: the submission sees the end of its input, though the judge goes on.
+- A judge that closes its stdout and goes on has said everything: the submission sees the end of its input a moment later. The
+  stdout of one that ends is closed before its end is known, and what the submission does about it then is not its fault.
 - What is written to one that has gone is dropped here; nobody dies of SIGPIPE. A submission that still writes after it was
   accepted is ended, and that does not count against it.
 - No descriptor of the pipes is ever inherited: they live in this process alone.
@@ -146,6 +147,7 @@ class Conversation:
         self._judge_result: RunResult | None = None
         self._judge_error: BaseException | None = None
         self._judge_ended = 0
+        self._silence: threading.Timer | None = None
         self._broken_pipe = self._stopped = False
 
     def hold(self, start_submission: Starter, start_judge: Starter, wall_s: float) -> Interaction:
@@ -154,7 +156,7 @@ class Conversation:
             stack.callback(self._to_judge.close)
             stack.callback(self._to_submission.close)
             judge = stack.enter_context(
-                start_judge(stdin=self._to_judge.reader, on_stdout=self._from_judge, on_end=self._to_submission.end)
+                start_judge(stdin=self._to_judge.reader, on_stdout=self._from_judge, on_end=self._judge_is_silent)
             )
             stack.enter_context(self._cancel.watching(judge))
             submission = stack.enter_context(
@@ -197,8 +199,13 @@ class Conversation:
     def _wait_for_judge(self, run: Run) -> None:
         """Process: the judge's thread."""
         try:
-            result = run.wait()
-            self._judge_ended = time.monotonic_ns() - result.timings.teardown_ns
+            try:
+                result = run.wait()
+                self._judge_ended = time.monotonic_ns() - result.timings.teardown_ns
+            finally:
+                if self._silence is not None:
+                    self._silence.cancel()
+                    self._silence.join()
             self._judge_result = result
             if self._submission_ended == 0 and self._rejected(result):
                 self._stopped = True
@@ -209,6 +216,12 @@ class Conversation:
         finally:
             self._to_judge.drop()
             self._to_submission.end()
+
+    def _judge_is_silent(self) -> None:
+        """Process: the judge's thread, within `wait`: nothing more comes from its stdout."""
+        self._silence = threading.Timer(_GRACE_S, self._to_submission.end)
+        self._silence.daemon = True
+        self._silence.start()
 
     def _end_submission(self) -> None:
         if self._submission is not None:

@@ -103,7 +103,7 @@ def test_a_judge_that_has_said_everything_still_listens(tmp_path):
 
 
 def test_after_it_was_accepted_a_submission_still_has_to_end(problem):
-    assert grade(problem, python(SEARCH + "    while True: pass\n")).verdict.value == "TLE"
+    assert graded_with_room(problem, python(SEARCH + "    while True: pass\n")).verdict.value == "TLE"
     assert grade(problem, python(SEARCH + "    1 / 0\n")).verdict.value == "RTE"
 
 

@@ -163,3 +163,34 @@ def test_a_judge_does_not_work_through_what_a_submission_left_that_was_ended(out
     )
 
     assert sum(got) == read
+
+
+def read_to_the_end(reader: int) -> None:
+    while select.select([reader], [], [], 30.0)[0]:
+        if not os.read(reader, 100):
+            return
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_the_end_of_a_judge_is_known_before_the_submission_hears_of_it(goes_on):
+    """Its stdout is closed first: who crashes for that was not the first to end. Who waits for a judge that goes on is told."""
+    heard = threading.Event()
+
+    def submission(*, stdin, on_stdout, on_end):
+        def work():
+            read_to_the_end(stdin)
+            heard.set()
+
+        return Side(work)
+
+    def judge(*, stdin, on_stdout, on_end):
+        def work():
+            on_end()
+            heard.wait(30.0 if goes_on else 0.1)
+
+        return Side(work)
+
+    ended = Conversation(lambda run: False, Transcript(), Cancel()).hold(submission, judge, 60.0)
+
+    assert ended.judge_first is not goes_on
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
