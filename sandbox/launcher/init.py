@@ -188,6 +188,7 @@ class Init:
         self.progress.at(steps.INIT_FORK)
         reader, writer = os.pipe2(os.O_CLOEXEC)
         giver, taker = wire.pair()
+        wire.send(giver, payload.REHEARSAL)
         child = os.fork()
         if child == 0:
             payload.become(payload.Child(self.plan, taker, self.work_fd, self.slave, writer))
@@ -197,6 +198,7 @@ class Init:
         giver.close()
         taker.close()
         os.pwrite(self.oom_fd, self.oom_own, 0)  # the payload goes first, init lives to tell
+        self._last_word(0, left_alive=False)  # a rehearsal, as in the child
         wire.close_all([fd for fd in (writer, self.oom_fd, self.listener, self.master, self.slave) if fd >= 0])
         return child, reader
 
@@ -225,12 +227,13 @@ class Init:
             pid, status = os.waitpid(-1, 0)
             if pid == child and not os.WIFSTOPPED(status):  # PTRACE_TRACEME makes us its tracer, who is told of stops too
                 break
-        left_alive = _others_alive()
+        wire.send(self.status, self._last_word(status, _others_alive()))
+        os._exit(0)
+
+    def _last_word(self, status: int, left_alive: bool) -> tuple[int, ...]:
         places = os.fstatvfs(self.work_fd)
         free = (places.f_bfree * places.f_frsize, places.f_ffree)
-        reached = self._file_at_its_limit(status)
-        wire.send(self.status, (launch.ENDED, status, *self._our_cpu(), *free, reached, left_alive))
-        os._exit(0)
+        return (launch.ENDED, status, *self._our_cpu(), *free, self._file_at_its_limit(status), left_alive)
 
     def _file_at_its_limit(self, status: int) -> int:
         """Whether a file was refused to grow leaves no trace but its size: looked for after a failure, where it can be."""

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 FAILURE = struct.Struct("=iii")
-_ORDER = codec.encode(((b"program",), (b"/program",), (b"NAME=value",), b"/", ((0, 0, 0),), ()))
+# An order that is never carried out.
+REHEARSAL = (launch.LAUNCH, 0, codec.encode(((b"program",), (b"/program",), (b"NAME=value",), b"/", ((0, 0, 0),), ())))
 READY = struct.Struct("=qqq?")  # user ns and system ns of the way to exec, RLIMIT_FSIZE, whether there were input files
 _RLIMIT_FSIZE = 1
 
@@ -87,16 +88,16 @@ def _settle(child: Child) -> None:
         progress.at(steps.CHILD_STDIO)
         terminal.take_control(child.terminal)
     process.close_all_but((child.orders.fileno(), child.work, child.terminal, child.failure))
-    _rehearse(child.plan)
+    _rehearse(child)
     if child.plan.filters.early:
         _restrict(child)
 
 
-def _rehearse(plan: Plan) -> None:
+def _rehearse(child: Child) -> None:
     """Do once without effect what an order makes necessary: the pages that it writes to are copied now, not then."""
-    program = Program.from_tuple(codec.decode(_ORDER))
+    program, _, _ = _order(child.orders, -1)
     _environment(program)
-    READY.pack(*process.own_cpu(), _limits(plan, program).get(_RLIMIT_FSIZE, (0, 0))[0], False)
+    READY.pack(*process.own_cpu(), _limits(child.plan, program).get(_RLIMIT_FSIZE, (0, 0))[0], False)
 
 
 def _restrict(child: Child) -> None:

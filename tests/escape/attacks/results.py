@@ -28,7 +28,7 @@ _HAND_ON = """    for fd in range(3, 64):
         if fd != failure and os.path.lexists("/proc/self/fd/%d" % fd):
             os.set_inheritable(fd, True)
 """
-_LAST = "        wire.send(self.status, (launch.ENDED, status, *self._our_cpu(), *free, reached, left_alive))\n"
+_LAST = "        wire.send(self.status, self._last_word(status, _others_alive()))\n"
 _WAIT = """        while _others_alive():
             os.waitpid(-1, 0)
 """
