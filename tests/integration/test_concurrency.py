@@ -175,7 +175,7 @@ def test_cancel_from_another_thread(options: dict[str, Any]) -> None:
 @pytest.mark.usefixtures("no_leaks")
 def test_a_canceled_task_kills_its_run(options: dict[str, Any]) -> None:
     async def main() -> None:
-        async with AsyncSandbox(**options) as box:
+        async with AsyncSandbox(**options, parked=0) as box:  # none that would be made meanwhile
             running = asyncio.Event()
             task = asyncio.ensure_future(
                 box.run(["/bin/sh", "-c", "echo here; exec sleep 60"], on_stdout=lambda _: running.set())
