@@ -115,6 +115,8 @@ def _pairs(name: str, arguments: Sequence[str], keys: Mapping[str, str]) -> dict
 
 def _default(output: bytes, answer: bytes, flags: _Flags) -> Checked:
     """Source: problemtools `default_validator.cc`."""
+    if output == answer:  # the usual case, at a thousandth of the price
+        return Checked("")
     same = _same_token(flags)
     if flags.space_change_sensitive:
         return comparing.pieces(output, answer, same)

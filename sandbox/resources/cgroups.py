@@ -5,38 +5,53 @@ from __future__ import annotations
 import os
 
 from sandbox.host import cgroups as host
-from sandbox.model.errors import CgroupError
+from sandbox.model.errors import CgroupError, SandboxError
 from sandbox.resources import janitor, version2
 from sandbox.resources.groups import Base, CgroupLimits, Counters, LauncherGroup, Lease
 from sandbox.resources.janitor import sweep
 from sandbox.resources.version1 import Base1
 from sandbox.resources.version2 import Base2
 
-__all__ = ["Base", "CgroupLimits", "Counters", "LauncherGroup", "Lease", "find_base", "sweep"]
+__all__ = ["Base", "CgroupLimits", "Counters", "LauncherGroup", "Lease", "find_base", "look_for_base", "none_found", "sweep"]
 
 _CALLER_LEAF = "caller"
 
 
 def find_base(*, spawn_scope: bool = True) -> Base:
-    """Where this process may make control groups; what dead processes of this user left there is removed.
+    """Where this process may make control groups.
+
+    Raises UnsupportedHostError with the remedy when memory and pids cannot be limited, CgroupError when a group that
+    SANDBOX_CGROUP names cannot be used.
+    """
+    base = look_for_base(spawn_scope=spawn_scope)
+    if base is None:
+        raise none_found()
+    return base
+
+
+def none_found() -> SandboxError:
+    """The error in words, for which the host is looked at as a whole."""
+    from sandbox.host.doctor import unsupported
+
+    return unsupported("cgroup.memory")
+
+
+def look_for_base(*, spawn_scope: bool = True) -> Base | None:
+    """Where this process may make control groups, or None; what dead processes of this user left there is removed.
 
     Version 2, in this order: the directory in SANDBOX_CGROUP; a group of ours without processes above our own; our own
     group (its processes are moved into `caller` below it, as none may stay beside groups with controllers); a transient
     scope from systemd for each launcher (unless `spawn_scope` is False). Version 1: our own group in each hierarchy.
 
-    Raises UnsupportedHostError with the remedy when memory and pids cannot be limited, CgroupError when a group that
-    SANDBOX_CGROUP names cannot be used.
+    Raises CgroupError when a group that SANDBOX_CGROUP names cannot be used.
     """
     layout = host.layout()
     if os.environ.get(host.ENVIRONMENT):
         base: Base | None = _given(layout)
     else:
         base = _version1(layout) if layout.version == 1 else _version2(layout, spawn_scope=spawn_scope)
-    if base is None:
-        from sandbox.host.doctor import unsupported  # looks around the host, for the words of this error only
-
-        raise unsupported("cgroup.memory")
-    sweep(base.directories())
+    if base is not None:
+        sweep(base.directories())
     return base
 
 

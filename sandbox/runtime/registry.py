@@ -13,7 +13,7 @@ from collections.abc import Callable
 from sandbox.model.errors import CgroupError, SandboxError, UnsupportedHostError
 from sandbox.model.limits import Limits
 from sandbox.model.policy import Policy, SeccompRule
-from sandbox.resources.cgroups import find_base
+from sandbox.resources.cgroups import look_for_base, none_found
 from sandbox.resources.groups import Base
 from sandbox.runtime.engine import Engine
 from sandbox.runtime.report import degraded
@@ -76,16 +76,15 @@ def base_for(policy: Policy, *, allow_degraded: bool) -> Base | None:
     with _lock:
         if not _base_known:
             try:
-                _base = find_base()
-            except (UnsupportedHostError, CgroupError) as error:
+                _base = look_for_base()
+            except CgroupError as error:
                 _base_error = error
             _base_known = True
     may_degrade = allow_degraded or policy.cgroup.requirement == "best_effort"
     if _base is None:
         if may_degrade:
             return None
-        if _base_error is not None:
-            raise _base_error
+        raise none_found() if _base_error is None else _base_error
     missing = degraded(policy, _base)
     if missing and not may_degrade:
         raise UnsupportedHostError(
