@@ -278,7 +278,10 @@ LEFTOVERS: dict[str, tuple[str, str, tuple[str, str]]] = {
         _FILES,
     ),
     "a process": (
-        f"import os\nif os.fork() == 0:\n    os.setsid()\n    os.execv('/bin/sleep', ['sleep', '30'])\n{_HONEST}",
+        (  # the end of the pipe says that it is executed
+            "import os\nreader, writer = os.pipe()\nif os.fork() == 0:\n    os.setsid()\n"
+            f"    os.execv('/bin/sleep', ['sleep', '30'])\nos.close(writer)\nos.read(reader, 1)\n{_HONEST}"
+        ),
         (
             "import glob\ndef square(x):\n    names = [open(name).read().strip() for name in glob.glob('/proc/[0-9]*/comm')]\n"
             "    return 0 if 'sleep' in names else x * x\n"

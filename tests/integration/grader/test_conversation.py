@@ -11,7 +11,7 @@ import sandbox
 from sandbox.grader.cancel import Cancel
 from sandbox.grader.interactive import Conversation, Transcript
 from sandbox.model.result import Exited, Outcome
-from tests.support.clock import seconds
+from tests.support.clock import seconds, wait_until
 
 ACCEPTING = "import sys; line = sys.stdin.readline(); print('go', flush=True); sys.exit(42 if line else 43)"
 TO_THE_END = "import sys; data = sys.stdin.read(); sys.exit(42 if data == 'done\\n' else 43)"
@@ -161,4 +161,5 @@ def test_nothing_is_left_open(run_options):
         for _ in range(5):
             hold(box, "print('x', flush=True); input()", ACCEPTING)
 
-        assert len(os.listdir("/proc/self/fd")) == before
+        # launchers that earlier tests keep may still give theirs back, or park
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, seconds(5), "no descriptor is left open")
