@@ -40,6 +40,7 @@ _SIGACTION = struct.Struct("=QQQQ")  # the kernel's: handler, flags, restorer, m
 _LAST_SIGNAL = 64
 _RESET_ON_FORK = 0x40000000
 _REAL_TIME = (1, 2, 6)  # SCHED_FIFO, SCHED_RR, SCHED_DEADLINE
+_CLOSE_RANGE_CLOEXEC = 4
 _UNCHANGEABLE = (9, 19)  # SIGKILL, SIGSTOP
 
 
@@ -114,6 +115,11 @@ def close_all_but(keep: tuple[int, ...]) -> None:
             syscall("close_range", ctypes.c_uint(start), ctypes.c_uint(fd - 1), ctypes.c_uint(0))
         start = max(start, fd + 1)
     close_from(start)
+
+
+def hand_on_none() -> None:
+    """Close every descriptor from 3 on at the next exec."""
+    syscall("close_range", ctypes.c_uint(3), ctypes.c_uint(0xFFFFFFFF), ctypes.c_uint(_CLOSE_RANGE_CLOEXEC))
 
 
 def new_session_keyring() -> None:

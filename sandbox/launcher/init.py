@@ -8,12 +8,10 @@ made here, nothing is imported here (the host's files are gone), and no descript
 from __future__ import annotations
 
 import _signal
-import errno
 import os
 
 from sandbox.kernel import filters, mounts, namespaces, process, terminal
-from sandbox.kernel.libc import AT_FDCWD
-from sandbox.launcher import overlay, payload, scratch, warm, wire
+from sandbox.launcher import covers, overlay, payload, scratch, warm, wire
 from sandbox.model import launch, steps
 
 TYPE_CHECKING = False
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from sandbox.model.launch import LaunchRequest
     from sandbox.model.plan import Plan
 
-_ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _TERMINALS = 16
 # Of this user namespace, whoever counts: the kernel counts them for the host's user too, so that one payload could use
 # up what all programs of that user have (namespaces(7), inotify(7)).
@@ -32,8 +29,6 @@ _USER_LIMITS = (
     ("max_inotify_instances", b"16"),
     ("max_inotify_watches", b"8192"),
 )
-_MASK_FILE = b"/dev/.masked/file"
-_MASK_DIRECTORY = b"/dev/.masked/directory"
 
 
 class Init:
@@ -61,9 +56,7 @@ class Init:
             self._enter()
             self._furnish()
             self._lock()
-            child, exec_pipe = self._start()
-            self._await_exec(exec_pipe)
-            self._supervise(child)
+            self._supervise(self._spawn() if payload.is_spawned(self.plan, self.request) else self._fork())
         except OSError as error:
             self._fail(self.progress.step, self.progress.index, error.errno or 0)
         except warm.Start:  # in the child
@@ -124,16 +117,7 @@ class Init:
         if plan.overlay:
             at(steps.INIT_OVERLAY)
             overlay.enter(plan, self.progress)
-        for cover in (_MASK_FILE, _MASK_DIRECTORY) if plan.masks else ():
-            at(steps.INIT_MASK)
-            os.stat(cover)  # so that its absence is not taken for that of a path
-        for index, path in enumerate(plan.masks):
-            at(steps.INIT_MASK, index)
-            _mask(path)
-        for index, path in enumerate(plan.readonly):
-            at(steps.INIT_READ_ONLY, index)
-            if _bind_if_there(path, path, mounts.MS_REC):
-                mounts.set_attributes(AT_FDCWD, path, mounts.ATTR_RDONLY, recursive=True)
+        covers.put(plan.masks, plan.readonly, self.progress)
 
     def _own_proc(self) -> None:
         """A private procfs. What only an init may write there is written before it becomes read-only for good."""
@@ -179,28 +163,60 @@ class Init:
             at(steps.INIT_NOTIFY_FILTER)
             self.listener = filters.load_filter(plan.filters.notify, listener=True)
 
-    def _start(self) -> tuple[int, int]:
-        """Fork the child that becomes the payload: (pid, read end of its pipe).
-
-        It waits for its order, which the launcher gives when it has read back what was given up: whatever kills the
-        sandbox from then on has ended a run, not a launch.
-        """
+    def _spawn(self) -> int:
+        """Wait for the order below the payload's filter, and start the program: its pid."""
         self.progress.at(steps.INIT_FORK)
-        reader, writer = os.pipe2(os.O_CLOEXEC)
         giver, taker = wire.pair()
         wire.send(giver, payload.REHEARSAL)
+        payload.restrict(self.plan, self.progress)
+        payload.rehearse(self.plan, taker)
+        self._last_word(0, left_alive=False)  # a rehearsal too
+        self._say_started(giver)
+        order = payload.receive(taker)
+        if not payload.bearable(self.plan, order[0]):
+            child, pipe = self._copy(taker, order)
+            self._await_exec(pipe)
+            return child
+        child, self.file_limit = payload.spawn(self.plan, order, self.work_fd, self.progress)
+        os.pwrite(self.oom_fd, self.oom_own, 0)  # the payload goes first, init lives to tell
+        if order[2] >= 0:  # the program's clocks wait for this
+            wire.send(self.status, (launch.EXECUTED, *self._our_cpu()))
+        return child
+
+    def _fork(self) -> int:
+        """Fork the child that becomes the payload, and wait for its exec: its pid."""
+        self.progress.at(steps.INIT_FORK)
+        giver, taker = wire.pair()
+        wire.send(giver, payload.REHEARSAL)
+        child, pipe = self._copy(taker, None)
+        self._say_started(giver)
+        self._last_word(0, left_alive=False)  # a rehearsal, as in the child
+        self._await_exec(pipe)
+        return child
+
+    def _copy(self, taker: Socket, order: payload.Order | None) -> tuple[int, int]:
+        """Fork the child that becomes the payload: (pid, read end of its pipe)."""
+        reader, writer = os.pipe2(os.O_CLOEXEC)
         child = os.fork()
         if child == 0:
-            payload.become(payload.Child(self.plan, taker, self.work_fd, self.slave, writer))
+            payload.become(payload.Child(self.plan, taker, self.work_fd, self.slave, writer, order))
+        taker.close()
+        os.pwrite(self.oom_fd, self.oom_own, 0)  # the payload goes first, init lives to tell
+        ordered = [*order[1], order[2]] if order else []
+        wire.close_all([fd for fd in (writer, self.oom_fd, self.slave, *ordered) if fd >= 0])
+        return child, reader
+
+    def _say_started(self, giver: Socket) -> None:
+        """All is ready but the program.
+
+        The launcher gives the order when it has read back what was given up: whatever kills the sandbox from then on has
+        ended a run, not a launch.
+        """
         fds = [fd for fd in (self.listener, self.work_fd, self.master) if fd >= 0]
         present = (self.listener >= 0, self.work_fd >= 0, self.master >= 0)
         wire.send(self.status, (launch.STARTED, *process.own_cpu(), present), [giver.fileno(), *fds])
         giver.close()
-        taker.close()
-        os.pwrite(self.oom_fd, self.oom_own, 0)  # the payload goes first, init lives to tell
-        self._last_word(0, left_alive=False)  # a rehearsal, as in the child
-        wire.close_all([fd for fd in (writer, self.oom_fd, self.listener, self.master, self.slave) if fd >= 0])
-        return child, reader
+        wire.close_all([fd for fd in (self.listener, self.master) if fd >= 0])
 
     def _await_exec(self, pipe: int) -> None:
         """READY and end of file means that the program runs; anything else that it does not, and why."""
@@ -251,42 +267,4 @@ def _others_alive() -> bool:
             continue
     except ChildProcessError:
         return False
-    return True
-
-
-def _mask(path: bytes) -> None:
-    """Cover `path` with something empty of its kind; what this kernel does not have needs no cover."""
-    for cover in (_MASK_FILE, _MASK_DIRECTORY):  # ENOTDIR: not of this kind, or nothing that could be there
-        try:
-            mounts.mount(cover, path, None, mounts.MS_BIND)
-        except OSError as error:
-            if error.errno == errno.ENOENT and not _is_there(path):
-                return
-            if error.errno != errno.ENOTDIR:
-                raise
-        else:
-            return
-    if _is_there(path):  # somebody around us answers in the kernel's place
-        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-
-
-def _bind_if_there(source: bytes, target: bytes, flags: int) -> bool:
-    """Bind `source` over `target`; a target that this kernel does not have needs no cover."""
-    try:
-        mounts.mount(source, target, None, mounts.MS_BIND | flags)
-    except OSError as error:
-        if error.errno in _ABSENT and not _is_there(target):
-            return False
-        raise
-    return True
-
-
-def _is_there(path: bytes) -> bool:
-    """Whether something is at `path`, behind all links. Raises OSError where the kernel does not say."""
-    try:
-        os.stat(path)
-    except OSError as error:
-        if error.errno in _ABSENT:
-            return False
-        raise
     return True

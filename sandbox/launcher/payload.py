@@ -1,5 +1,9 @@
-"""The last steps before the untrusted program: the child of init, from its fork to exec.
+"""The last steps before the untrusted program, from the order that says what to run to exec.
 
+Where the payload's filter allows all that is left to do (`Filters.early`), init does them itself, below that filter, and
+`spawn`s the program: one process less is copied and torn down.
+
+Elsewhere a child of init does: for filters that come last, terminals, warm interpreters, and limits too tight for init.
 It is forked before anybody has said what to run, and waits for its order: a `Program`, the streams and the input files.
 What it says to init goes through a close-on-exec pipe: READY (a record of what it has used) says that only exec is left,
 FAILURE (step, index, errno) that a step has failed. READY and then end of file means that exec happened, end of file
@@ -22,26 +26,34 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
     from collections.abc import Callable
-    from typing import TypeVar
+    from typing import TypeAlias, TypeVar
 
+    from sandbox.model.launch import LaunchRequest
     from sandbox.model.plan import Plan
 
     T = TypeVar("T")
+    Order: TypeAlias = tuple[Program, tuple[int, ...], int]  # what to run, the three streams, memfd of the input files or -1
 
 FAILURE = struct.Struct("=iii")
 # An order that is never carried out.
 REHEARSAL = (launch.LAUNCH, 0, codec.encode(((b"program",), (b"/program",), (b"NAME=value",), b"/", ((0, 0, 0),), ())))
 READY = struct.Struct("=qqq?")  # user ns and system ns of the way to exec, RLIMIT_FSIZE, whether there were input files
 _RLIMIT_FSIZE = 1
+# What init can live with: it keeps the limits that it hands on. Those that are not here do it no harm.
+_LEAST = {2: 64 << 20, 3: 1 << 20, 6: 2, 7: 16, 9: 1 << 30}  # RLIMIT_DATA, STACK, NPROC, NOFILE, AS
 
 
 class Child:
-    """What the child has from its init: the socket of its order, the work directory, the terminal (-1), the pipe to init."""
+    """What the child has from its init: the socket of its order, the work directory, the terminal (-1), the pipe to init.
 
-    __slots__ = ("failure", "orders", "plan", "progress", "terminal", "work")
+    `order` is there when it has come before the child was forked.
+    """
 
-    def __init__(self, plan: Plan, orders: Socket, work: int, terminal_fd: int, failure: int) -> None:
+    __slots__ = ("failure", "order", "orders", "plan", "progress", "terminal", "work")
+
+    def __init__(self, plan: Plan, orders: Socket, work: int, terminal_fd: int, failure: int, order: Order | None = None) -> None:
         self.plan = plan
+        self.order = order
         self.orders = orders
         self.work = work
         self.terminal = terminal_fd
@@ -87,28 +99,65 @@ def _settle(child: Child) -> None:
     if child.terminal >= 0:
         progress.at(steps.CHILD_STDIO)
         terminal.take_control(child.terminal)
+    if child.order is not None:  # the filter, if it may be early, holds already
+        return
     process.close_all_but((child.orders.fileno(), child.work, child.terminal, child.failure))
-    _rehearse(child)
+    rehearse(child.plan, child.orders)
     if child.plan.filters.early:
-        _restrict(child)
+        restrict(child.plan, progress)
 
 
-def _rehearse(child: Child) -> None:
+def rehearse(plan: Plan, orders: Socket) -> None:
     """Do once without effect what an order makes necessary: the pages that it writes to are copied now, not then."""
-    program, _, _ = _order(child.orders, -1)
+    program, _, _ = receive(orders)
     _environment(program)
-    READY.pack(*process.own_cpu(), _limits(child.plan, program).get(_RLIMIT_FSIZE, (0, 0))[0], False)
+    READY.pack(*process.own_cpu(), _limits(plan, program).get(_RLIMIT_FSIZE, (0, 0))[0], False)
 
 
-def _restrict(child: Child) -> None:
+def restrict(plan: Plan, progress: steps.Progress) -> None:
     """The last of the restrictions: from here on the filter of the payload holds."""
-    child.progress.at(steps.CHILD_FILTER)
-    filters.load_filter(child.plan.filters.main)
+    progress.at(steps.CHILD_FILTER)
+    filters.load_filter(plan.filters.main)
+
+
+def is_spawned(plan: Plan, request: LaunchRequest) -> bool:
+    """Whether init is to start the program itself."""
+    return plan.filters.early and not plan.warm.interpreter and not request.tty
+
+
+def bearable(plan: Plan, program: Program) -> bool:
+    """Whether init can keep the limits of the program itself."""
+    return all(hard >= _LEAST.get(resource, 0) for resource, (_, hard) in _limits(plan, program).items())
+
+
+def spawn(plan: Plan, order: Order, work: int, progress: steps.Progress) -> tuple[int, int]:
+    """Confine this process as the program shall be, and start that: (pid, RLIMIT_FSIZE). Process: init. Raises OSError.
+
+    Safety: the program's process shares our memory until its exec (posix_spawn(3)), and runs nothing but the C library's.
+    """
+    program, streams, files = order
+    _enter(program, files, work, progress)
+    file_limit = _confine(plan, program, progress)
+    progress.at(steps.CHILD_DESCRIPTORS)
+    process.hand_on_none()
+    streams_of_it = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
+    environment = _environment(program)
+
+    def start(path: bytes) -> int:
+        os.stat(path)  # the first program gets the first pid: nothing is started for a place where there is none
+        return os.posix_spawn(
+            path, program.argv, environment, file_actions=streams_of_it, setsid=True, setsigdef=(_signal.SIGPIPE,)
+        )
+
+    progress.at(steps.CHILD_EXEC)
+    pid = _first_that_starts(program, progress, start)
+    wire.close_all([*streams, *([files] if files >= 0 else [])])
+    return pid, file_limit
 
 
 def _obey(child: Child) -> warm.Program:
     plan, progress = child.plan, child.progress
-    program, streams, files = _order(child.orders, child.terminal)
+    program, streams, files = child.order or receive(child.orders, child.terminal)
     child.orders.detach()  # closed with all others
     _enter(program, files, child.work, progress)
     file_limit = _prepare(plan, program, streams, child.failure, progress)
@@ -116,7 +165,7 @@ def _obey(child: Child) -> warm.Program:
         process.prctl(process.PR_SET_DUMPABLE, 1)  # as exec does
     ready = READY.pack(*process.own_cpu(), file_limit, files >= 0)
     if not plan.filters.early:
-        _restrict(child)
+        restrict(plan, progress)
     progress.at(steps.CHILD_EXEC)
     os.write(child.failure, ready)
     found = _execute(plan, program, progress)
@@ -124,8 +173,8 @@ def _obey(child: Child) -> warm.Program:
     return found
 
 
-def _order(orders: Socket, terminal_fd: int) -> tuple[Program, tuple[int, ...], int]:
-    """Wait for what to run: (program, the three streams, memfd of the input files or -1). Ends where none will come."""
+def receive(orders: Socket, terminal_fd: int = -1) -> Order:
+    """Wait for what to run. Ends where none will come."""
     packet = wire.receive(orders)
     if packet is None:
         os._exit(0)
@@ -152,16 +201,22 @@ def _enter(program: Program, files: int, work: int, progress: steps.Progress) ->
 
 def _prepare(plan: Plan, program: Program, streams: tuple[int, ...], failure: int, progress: steps.Progress) -> int:
     """Umask, streams, limits, and nothing else that is open. Returns RLIMIT_FSIZE."""
-    os.umask(plan.umask)
     progress.at(steps.CHILD_STDIO)
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
+    file_limit = _confine(plan, program, progress)
+    progress.at(steps.CHILD_DESCRIPTORS)
+    process.close_all_but((failure,))
+    return file_limit
+
+
+def _confine(plan: Plan, program: Program, progress: steps.Progress) -> int:
+    """Umask and limits of this process, and so of what it starts. Returns RLIMIT_FSIZE."""
+    os.umask(plan.umask)
     chosen = _limits(plan, program)
     for index, (resource, (soft, hard)) in enumerate(chosen.items()):
         progress.at(steps.CHILD_RLIMITS, index)
         process.set_rlimit(resource, soft, hard)
-    progress.at(steps.CHILD_DESCRIPTORS)
-    process.close_all_but((failure,))
     return chosen.get(_RLIMIT_FSIZE, (0, 0))[0]
 
 
@@ -175,18 +230,25 @@ def _environment(program: Program) -> dict[bytes, bytes]:
 
 
 def _execute(plan: Plan, program: Program, progress: steps.Progress) -> warm.Program:
-    """Try the candidates in order, as execvpe(3) does: a file that may not be executed is remembered, not final.
-
-    Returns when the first that can be executed is the warm interpreter, and the program one that it can run.
-    """
+    """Execute the program. Returns when it is for the warm interpreter, and one that it can run."""
     environment = _environment(program)
+
+    def start(path: bytes) -> warm.Program:
+        if program.warm and plan.warm.interpreter and _is_warm(path, plan.warm.interpreter):
+            return warm.Program(program, path)
+        os.execve(path, program.argv, environment)
+        raise AssertionError("not reached")
+
+    return _first_that_starts(program, progress, start)
+
+
+def _first_that_starts(program: Program, progress: steps.Progress, start: Callable[[bytes], T]) -> T:
+    """Try the candidates in order, as execvpe(3) does: a file that may not be executed is remembered, not final."""
     refused = errno.ENOENT
     for index, path in enumerate(program.candidates):
         progress.index = index
-        if program.warm and plan.warm.interpreter and _is_warm(path, plan.warm.interpreter):
-            return warm.Program(program, path)
         try:
-            os.execve(path, program.argv, environment)
+            return start(path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 continue

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.kernel import mounts
-from sandbox.launcher import init
+from sandbox.launcher import covers
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOTDIR])
@@ -21,9 +21,9 @@ def test_a_path_that_is_there_is_covered_or_the_launch_ends(tmp_path: Path, monk
     (tmp_path / "dangling").symlink_to("missing")
     there = os.fsencode(tmp_path)
     for missing in (there + b"/missing", there + b"/dangling"):
-        init._mask(missing)
-        assert not init._bind_if_there(missing, missing, 0)
+        covers._mask(missing)
+        assert not covers._bind_if_there(missing, missing, 0)
     with pytest.raises(OSError, match=os.strerror(number)):
-        init._mask(there)
+        covers._mask(there)
     with pytest.raises(OSError, match=os.strerror(number)):
-        init._bind_if_there(there, there, 0)
+        covers._bind_if_there(there, there, 0)
