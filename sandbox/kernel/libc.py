@@ -92,6 +92,13 @@ def call(function: str, *arguments: Any) -> int:
     return result
 
 
+def number_of(function: str, *arguments: Any) -> None:
+    """Call a function of the C library that answers 0 or an error number. Raises OSError."""
+    number: int = getattr(_libc, function)(*arguments)
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
 def is_supported_machine() -> bool:
     """Whether the numbers of this machine are known (64-bit x86 or ARM with a 64-bit interpreter)."""
     return MACHINE in _NUMBERS and sys.maxsize > 1 << 32

@@ -178,6 +178,7 @@ class Init:
             self._await_exec(pipe)
             return child
         child, self.file_limit = payload.spawn(self.plan, order, self.work_fd, self.progress)
+        self.progress.at(steps.INIT_SESSION)
         os.pwrite(self.oom_fd, self.oom_own, 0)  # the payload goes first, init lives to tell
         if order[2] >= 0:  # the program's clocks wait for this
             wire.send(self.status, (launch.EXECUTED, *self._our_cpu()))

@@ -18,6 +18,7 @@ import os
 import struct
 
 from sandbox.kernel import filters, process, terminal
+from sandbox.kernel.spawn import Spawner
 from sandbox.launcher import scratch, warm, wire
 from sandbox.model import codec, launch, steps
 from sandbox.model.launch import Program
@@ -133,21 +134,18 @@ def bearable(plan: Plan, program: Program) -> bool:
 def spawn(plan: Plan, order: Order, work: int, progress: steps.Progress) -> tuple[int, int]:
     """Confine this process as the program shall be, and start that: (pid, RLIMIT_FSIZE). Process: init. Raises OSError.
 
-    Safety: the program's process shares our memory until its exec (posix_spawn(3)), and runs nothing but the C library's.
+    What it has not from us, it has from `Spawner`: streams, session, signals.
     """
     program, streams, files = order
     _enter(program, files, work, progress)
     file_limit = _confine(plan, program, progress)
     progress.at(steps.CHILD_DESCRIPTORS)
     process.hand_on_none()
-    streams_of_it = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
-    environment = _environment(program)
+    spawner = Spawner(program.argv, program.environment, streams)
 
     def start(path: bytes) -> int:
         os.stat(path)  # the first program gets the first pid: nothing is started for a place where there is none
-        return os.posix_spawn(
-            path, program.argv, environment, file_actions=streams_of_it, setsid=True, setsigdef=(_signal.SIGPIPE,)
-        )
+        return spawner.start(path)
 
     progress.at(steps.CHILD_EXEC)
     pid = _first_that_starts(program, progress, start)

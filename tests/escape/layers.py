@@ -115,7 +115,7 @@ def callers_side(names: Sequence[str]) -> Iterator[None]:
 
 
 def _filter(plan: Plan) -> Plan:
-    return plan.replace(filters=Filters(main=ALLOW_ALL, notify=b"", kill=(), names=()))
+    return plan.replace(filters=Filters(main=ALLOW_ALL, notify=b"", kill=(), names=(), early=plan.filters.early))
 
 
 def _landlock(plan: Plan) -> Plan:
@@ -192,7 +192,10 @@ register(
     ),
     Layer(
         name="filter loading",
-        patches=(("launcher/payload.py", "    filters.load_filter(child.plan.filters.main)\n", ""),),
+        patches=(
+            ("launcher/payload.py", "    filters.load_filter(plan.filters.main)\n", ""),
+            ("launcher/runs.py", "return rights and filtered and users", "return rights and users"),
+        ),
         implies=("filter",),
     ),
     Layer(

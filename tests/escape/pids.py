@@ -29,7 +29,13 @@ layers.register(
         ),
     ),
     Layer(name="hidepid", patches=(("launcher/init.py", _HIDE, '[(b"hidepid", b"off")]'),)),
-    Layer(name="session of the payload", patches=(("launcher/payload.py", "    os.setsid()\n", ""),)),
+    Layer(
+        name="session of the payload",
+        patches=(
+            ("launcher/payload.py", "    os.setsid()\n", ""),
+            ("kernel/spawn.py", "_SETSIGDEF, _SETSID = 0x04, 0x80", "_SETSIGDEF, _SETSID = 0x04, 0"),
+        ),
+    ),
     Layer(
         name="session of init",
         patches=(

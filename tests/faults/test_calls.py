@@ -24,7 +24,7 @@ AT_ONCE = 4
 LEAST = 120  # calls: fewer would mean that they are not counted
 # The functions of `os` that init and child confine themselves with; those that only tidy up are not among them.
 WRAPPED = tuple(
-    "chdir chmod dup2 fork getcwdb mkdir open pread pwrite setgroups setresgid setresuid setsid stat umask write".split()
+    ("chdir chmod dup2 fork getcwdb mkdir open pread pwrite setgroups setresgid setresuid setsid stat umask write").split()
 )
 HOOK = """
 
@@ -53,6 +53,7 @@ for _name in {wrapped!r}:
 """
 IMPORT = "from sandbox.kernel.libc import AT_FDCWD\n"
 WAIT = "        while True:\n            pid, status = os.waitpid(-1, 0)\n"
+SPAWNED = "        child, self.file_limit = payload.spawn(self.plan, order, self.work_fd, self.progress)\n"
 START = "        unwound = False\n"
 SET = "        libc.FAULT[:] = [int(word) for word in self.plan.hostname.decode()[1:].split('-')]\n"
 
@@ -63,18 +64,23 @@ def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "sandbox", tmp_path / "sandbox", ignore=shutil.ignore_patterns("__pycache__"))
     rooms = tmp_path / "sandbox"
     libc, init = rooms / "kernel" / "libc.py", rooms / "launcher" / "init.py"
-    for argument, call in (("name", "_syscall("), ("function", "getattr(_libc, function)")):
-        broken.patch(libc, f"    result: int = {call}", f"    _fault({argument})\n    result: int = {call}")
+    for argument, call in (
+        ("name", "result: int = _syscall("),
+        ("function", "result: int = getattr"),
+        ("function", "number: int = getattr"),
+    ):
+        broken.patch(libc, f"    {call}", f"    _fault({argument})\n    {call}")
     libc.write_text(libc.read_text() + HOOK.replace("{wrapped!r}", repr(WRAPPED)))
     broken.patch(init, IMPORT, f"from sandbox.kernel import libc\n{IMPORT}")
     broken.patch(init, START, START + SET)
+    broken.patch(init, SPAWNED, SPAWNED + "        libc.FAULT[0] = 0\n")
     broken.patch(init, WAIT, "        libc.FAULT[0] = 0\n" + WAIT)  # the program runs: what fails now is the report
     for folder, _, _ in os.walk(tmp_path):
         os.chmod(folder, 0o755)
     monkeypatch.setattr(keeper_module, "_MAIN", str(rooms / "launcher" / "__main__.py"))
 
 
-def outcome(turn: int, number: int, mounts: tuple[Mount, ...], *, degraded: bool) -> str:
+def outcome(turn: int, number: int, mounts: tuple[Mount, ...], *, terminal: bool, degraded: bool) -> str:
     """ "whole" for a run that nothing happened to, else the step that is blamed; anything else is a failure of this test."""
     said: list[bytes] = []
     identity = {"hostname": f"n{turn}-{number}"}
@@ -82,7 +88,8 @@ def outcome(turn: int, number: int, mounts: tuple[Mount, ...], *, degraded: bool
     step = ""
     with Sandbox(profile, mounts=mounts, allow_degraded=degraded, parked=0) as box:
         try:
-            result = box.run([INSIDE, "args", "ran"], files={"in": b"x"}, on_stdout=said.append)
+            tty = (24, 80) if terminal else None
+            result = box.run([INSIDE, "args", "ran"], files={"in": b"x"}, on_stdout=said.append, tty=tty)
         except LaunchError as error:
             step = error.step
         except RequestError as error:  # the working directory: the caller may have named one that is not there
@@ -96,19 +103,21 @@ def outcome(turn: int, number: int, mounts: tuple[Mount, ...], *, degraded: bool
 
 
 @pytest.mark.claim("SEC-LI-06", "SEC-RS-02")
+@pytest.mark.parametrize("terminal", [False, True], ids=["init starts the program", "a child becomes the program"])
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
 @pytest.mark.usefixtures("counting")
-def test_every_call_matters(number: int, probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+def test_every_call_matters(number: int, terminal: bool, probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
     steps: list[str] = []
     batch = 2 * AT_ONCE
     with ThreadPoolExecutor(AT_ONCE) as pool:
         while steps[-batch:] != ["whole"] * batch:
             turns = range(len(steps) + 1, len(steps) + batch + 1)
-            steps += pool.map(lambda turn: outcome(turn, number, probe_mounts, degraded=degraded), turns)
+            steps += pool.map(lambda turn: outcome(turn, number, probe_mounts, terminal=terminal, degraded=degraded), turns)
     while steps[-1] == "whole":
         del steps[-1]
     # A call more or less in one run moves the numbers: what is really passed over is so again.
     again = [turn for turn, step in enumerate(steps, 1) if step == "whole" for _ in range(2)]
-    assert "whole" not in [outcome(turn, number, probe_mounts, degraded=degraded) for turn in again], (again, steps)
+    anew = [outcome(turn, number, probe_mounts, terminal=terminal, degraded=degraded) for turn in again]
+    assert "whole" not in anew, (again, steps)
     assert len(steps) > LEAST, steps
     assert len(set(steps)) > 15, set(steps)

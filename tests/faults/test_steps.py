@@ -24,9 +24,23 @@ from tests.support.programs import INSIDE
 from tests.support.require import require
 
 STEPS = [*broken.announced(), *broken.PLACES]
+# Init starts the program itself where it can. With a terminal a child does, which has steps of its own and others as well.
+CHILDS = [steps.CHILD_SESSION, steps.CHILD_STDIO]
+EITHER = [
+    steps.INIT_FORK,
+    steps.INIT_FILES,
+    steps.INIT_CWD,
+    steps.CHILD_RLIMITS,
+    steps.CHILD_DESCRIPTORS,
+    steps.CHILD_FILTER,
+    steps.CHILD_EXEC,
+]
+WAYS = [(step, step in (*CHILDS, steps.INIT_TTY)) for step in STEPS] + [(step, True) for step in EITHER]
+EACH = pytest.mark.parametrize(
+    ("step", "terminal"), WAYS, ids=[steps.name_of(step) + "-terminal" * terminal for step, terminal in WAYS]
+)
 OVERLAY = {steps.INIT_OVERLAY}
 LOOPBACK = {steps.INIT_LOOPBACK}
-TERMINAL = {steps.INIT_TTY}
 
 
 def profile_for(step: int, tmp_path: Path) -> Profile:
@@ -51,21 +65,21 @@ def place(tmp_path: Path) -> Path:
 class Attempt:
     """One run in a thread of its own: what it said and how it ended."""
 
-    def __init__(self, entry: Path, step: int, place: Path, mounts: tuple[Mount, ...], degraded: bool) -> None:
+    def __init__(self, entry: Path, step: int, place: Path, mounts: tuple[Mount, ...], *, terminal: bool, degraded: bool) -> None:
         self.said: list[bytes] = []
         self.error: BaseException | None = None
         self.result: Any = None
-        self._arguments = (entry, step, place, mounts, degraded)
+        self._arguments = (entry, step, place, mounts, terminal, degraded)
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
     def _run(self) -> None:
-        entry, step, place, mounts, degraded = self._arguments
+        entry, step, place, mounts, terminal, degraded = self._arguments
         before, keeper_module._MAIN = keeper_module._MAIN, str(entry)
         try:
             with Sandbox(profile_for(step, place), mounts=mounts, allow_degraded=degraded) as box:
                 options: dict[str, Any] = {"files": {"in": b"x"}, "collect": ["."], "on_stdout": self.said.append}
-                if step in TERMINAL:
+                if terminal:
                     options["tty"] = (24, 80)
                 self.result = box.run([INSIDE, "args", "ran"], **options)
         except BaseException as error:
@@ -98,13 +112,13 @@ def happens(step: int) -> None:
 
 
 @pytest.mark.claim("SEC-RS-02")
-@pytest.mark.parametrize("step", STEPS, ids=steps.name_of)
+@EACH
 @pytest.mark.usefixtures("no_traces")
-def test_an_error(step: int, place: Path, probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+def test_an_error(step: int, terminal: bool, place: Path, probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
     happens(step)
     if step == steps.INIT_CGROUP:
         require("cgroup1")
-    attempt = Attempt(broken.launcher(step, broken.ERROR, place), step, place, probe_mounts, degraded)
+    attempt = Attempt(broken.launcher(step, broken.ERROR, place), step, place, probe_mounts, terminal=terminal, degraded=degraded)
     attempt.join()
     assert attempt.result is None, attempt.result
     assert isinstance(attempt.error, SandboxError), attempt.error
@@ -115,13 +129,15 @@ def test_an_error(step: int, place: Path, probe_mounts: tuple[Mount, ...], degra
 
 @pytest.mark.claim("SEC-RS-02", "SEC-RS-04")
 @pytest.mark.parametrize("name", ["KILL", "STOP"])
-@pytest.mark.parametrize("step", STEPS, ids=steps.name_of)
+@EACH
 @pytest.mark.usefixtures("quick", "no_traces")
-def test_a_process_that_dies_or_stops(step: int, name: str, place: Path, probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+def test_a_process_that_dies_or_stops(
+    step: int, terminal: bool, name: str, place: Path, probe_mounts: tuple[Mount, ...], degraded: bool
+) -> None:
     happens(step)
     if step == steps.INIT_CGROUP:
         require("cgroup1")
-    attempt = Attempt(broken.launcher(step, broken.HANG, place), step, place, probe_mounts, degraded)
+    attempt = Attempt(broken.launcher(step, broken.HANG, place), step, place, probe_mounts, terminal=terminal, degraded=degraded)
     found: list[int] = []
 
     def stuck() -> bool:
@@ -138,6 +154,19 @@ def test_a_process_that_dies_or_stops(step: int, name: str, place: Path, probe_m
     assert isinstance(attempt.error, SandboxError), attempt.error
     assert str(attempt.error)
     assert b"ran" not in b"".join(attempt.said) or step == steps.COLLECT
+
+
+def test_an_init_that_would_die_with_its_payload_when_memory_is_short_ends_the_run(
+    place: Path, probe_mounts: tuple[Mount, ...], degraded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for init to tell what became of the others. The program runs by then, and is killed."""
+    entry = broken.launcher(steps.INIT_CAPABILITIES, "pass", place)
+    lowered = "        self.progress.at(steps.INIT_SESSION)\n        os.pwrite("
+    broken.patch(entry.parent / "init.py", lowered, lowered.replace("os.pwrite(", f"{broken.ERROR}\n        os.pwrite("))
+    monkeypatch.setattr(keeper_module, "_MAIN", str(entry))
+    with Sandbox("default", mounts=probe_mounts, allow_degraded=degraded) as box, pytest.raises(LaunchError) as caught:
+        box.run([INSIDE, "sleep"])
+    assert (caught.value.step, caught.value.errno) == ("init_session", broken.NUMBER)
 
 
 def test_rights_that_were_not_given_up_are_noticed(

@@ -51,6 +51,10 @@ def _unguarded() -> Iterator[None]:
 
 
 _EXECVE = "os.execve(path, program.argv, environment)"
+_SPAWN = "Spawner(program.argv, program.environment, streams)"
+_SPAWNED = "        child, self.file_limit = payload.spawn("
+_ALL_VARIABLES = "(*(name + b'=' + value for name, value in os.environb.items()), *program.environment)"
+HAND_ON_NONE = "    process.hand_on_none()\n"
 _FORK = "        child = os.fork()\n        if child == 0:\n"
 _INITS_DESCRIPTORS = "        process.close_all_but((*self.joins, self.status.fileno()))\n"
 CHILDS_DESCRIPTORS = "    process.close_all_but((child.orders.fileno(), child.work, child.terminal, child.failure))\n"
@@ -63,16 +67,28 @@ layers.register(
     ),
     Layer(name="descriptors: init", patches=(("launcher/init.py", _INITS_DESCRIPTORS, ""),)),
     Layer(name="descriptors: child", patches=(("launcher/payload.py", CHILDS_DESCRIPTORS, ""),)),
-    Layer(name="descriptors: payload", patches=(("launcher/payload.py", "    process.close_all_but((failure,))\n", ""),)),
+    Layer(
+        name="descriptors: payload",
+        patches=(
+            ("launcher/payload.py", "    process.close_all_but((failure,))\n", ""),
+            ("launcher/payload.py", HAND_ON_NONE, ""),
+        ),
+    ),
     Layer(
         name="close-on-exec",
-        patches=(("launcher/init.py", _FORK, _FORK + "            os.set_inheritable(self.status.fileno(), True)\n"),),
+        patches=(
+            ("launcher/init.py", _FORK, _FORK + "            os.set_inheritable(self.status.fileno(), True)\n"),
+            ("launcher/init.py", _SPAWNED, "        os.set_inheritable(self.status.fileno(), True)\n" + _SPAWNED),
+        ),
     ),
     Layer(name="path of the cwd", patches=(("launcher/payload.py", _CWD, "if False:"),)),
     Layer(name="environment: caller", caller=spawning(lambda options: options.pop("env"))),
     Layer(
         name="environment: payload",
-        patches=(("launcher/payload.py", _EXECVE, "os.execve(path, program.argv, {**os.environb, **environment})"),),
+        patches=(
+            ("launcher/payload.py", _EXECVE, "os.execve(path, program.argv, {**os.environb, **environment})"),
+            ("launcher/payload.py", _SPAWN, _SPAWN.replace("program.environment", _ALL_VARIABLES)),
+        ),
         executed="it is a matter of exec",
     ),
     Layer(name="guarded variables", caller=_unguarded, executed="such a variable is for an interpreter of its own"),
@@ -93,7 +109,10 @@ layers.register(
     Layer(name="every signal", patches=(("kernel/process.py", "_UNCHANGEABLE = (9, 19)", "_UNCHANGEABLE = (9, 19, 32, 33)"),)),
     Layer(
         name="default SIGPIPE",
-        patches=(("launcher/payload.py", "    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)\n", ""),),
+        patches=(
+            ("launcher/payload.py", "    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)\n", ""),
+            ("kernel/spawn.py", "_SETSIGDEF, _SETSID = 0x04, 0x80", "_SETSIGDEF, _SETSID = 0, 0x80"),
+        ),
         executed="the interpreter sets it itself",
     ),
     Layer(

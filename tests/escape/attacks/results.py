@@ -14,7 +14,7 @@ from sandbox.model import result as results
 from sandbox.model.result import Exited
 from sandbox.policy import tighten
 from tests.escape import layers
-from tests.escape.attacks.inheritance import CHILDS_DESCRIPTORS
+from tests.escape.attacks.inheritance import CHILDS_DESCRIPTORS, HAND_ON_NONE
 from tests.escape.attacks.resource_limits import with_options
 from tests.escape.layers import Layer
 from tests.escape.limits import CPU_OF_ALL, patched
@@ -50,7 +50,11 @@ def _bytes_as_text(text: Callable[[str], str]) -> Callable[[str], str]:
 layers.register(
     Layer(
         name="no inherited descriptors",
-        patches=(("launcher/payload.py", CHILDS_DESCRIPTORS, ""), ("launcher/payload.py", _CLOSE, _HAND_ON)),
+        patches=(
+            ("launcher/payload.py", CHILDS_DESCRIPTORS, ""),
+            ("launcher/payload.py", _CLOSE, _HAND_ON),
+            ("launcher/payload.py", HAND_ON_NONE, _HAND_ON.replace("fd != failure", "True")),
+        ),
         executed="they are handed on to exec",
     ),
     Layer(
@@ -117,6 +121,13 @@ def _exact(result: Any) -> str:
 def _blameless(directory: Path) -> Iterator[Scene]:
     """Whatever the payload does, it is the payload that has done it."""
     yield Scene(options={"limits": {"wall": "2s"}}, failed=lambda error: f"it is said to be ours: {error}")
+
+
+@contextlib.contextmanager
+def _forked(directory: Path) -> Iterator[Scene]:
+    """As above, where a child of init becomes the payload and says so: with a terminal, say."""
+    with _blameless(directory) as scene:
+        yield Scene(options={**scene.options, "tty": (24, 80)}, failed=scene.failed)
 
 
 @contextlib.contextmanager
@@ -221,7 +232,7 @@ ATTACKS = [
         with_options(_forged, limits={"wall": "600ms"}),
     ),
     attack("VL06-failed", "a record that says we have failed", "forge failed", ("no inherited descriptors",), BLAME, _blameless),
-    attack("VL03-exec", "a record that says exec has failed", "forge-exec", ("record of exec ends",), BLAME, _blameless),
+    attack("VL03-exec", "a record that says exec has failed", "forge-exec", ("record of exec ends",), BLAME, _forked),
     attack(
         "CO02-name", "a name that is no text", "bad-name", ("names become text",), PARSER, with_options(_parsed, collect=["."])
     ),
