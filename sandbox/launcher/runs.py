@@ -143,7 +143,7 @@ class Run:
             return
         try:
             wire.send(self.orders, (launch.LAUNCH, self.present, self.request.program), self.streams, wait=False)
-        except BrokenPipeError:  # it was killed while it was parked: its end, which comes next, says so
+        except (BrokenPipeError, ConnectionResetError):  # it died while it was parked: its end, which comes next, says so
             return
         self.orders.close()
         self.orders = None

@@ -51,7 +51,7 @@ def _wrapped(name: str):
 for _name in {wrapped!r}:
     setattr(os, _name, _wrapped(_name))
 """
-IMPORT = "from sandbox.kernel.libc import AT_FDCWD\n"
+IMPORT = "from sandbox.kernel import filters, mounts, namespaces, process, terminal\n"
 WAIT = "        while True:\n            pid, status = os.waitpid(-1, 0)\n"
 SPAWNED = "        child, self.file_limit = payload.spawn(self.plan, order, self.work_fd, self.progress)\n"
 START = "        unwound = False\n"
