@@ -30,6 +30,7 @@ def verdicts(report):
     return " ".join(case.verdict.value for case in report.all_cases())
 
 
+@pytest.mark.vm
 def test_events_come_as_cases_end(tmp_path):
     events = []
 
@@ -42,6 +43,7 @@ def test_events_come_as_cases_end(tmp_path):
     assert (report.verdict, report.decided_by, report.language) == (Verdict.AC, "", "python3")
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("jobs", [1, 2, 5])
 def test_the_first_failure_in_order_decides(tmp_path, jobs):
     program = "n = int(input())\nif n == 3: print(0)\nelif n == 4: 1 / 0\nelse: print(2 * n)"
@@ -52,6 +54,7 @@ def test_the_first_failure_in_order_decides(tmp_path, jobs):
     assert verdicts(report) == "AC AC WA SKIPPED SKIPPED SKIPPED"
 
 
+@pytest.mark.vm
 def test_mode_all_runs_everything(tmp_path):
     program = "n = int(input())\nif n == 3: print(0)\nelif n == 4: 1 / 0\nelse: print(2 * n)"
 
