@@ -303,7 +303,7 @@ ATTACKS = [
         "CO10-mode",
         "an input file with a set-uid bit",
         "input",
-        ("modes: caller", "modes: init"),
+        ("modes: caller", "modes: init", "filter"),
         (*INPUT, "SEC-FS-04"),
         _set_id_input,
     ),

@@ -54,6 +54,7 @@ _EXECVE = "os.execve(path, program.argv, environment)"
 _SPAWN = "Spawner(program.argv, program.environment, streams)"
 _SPAWNED = "        child, self.file_limit = payload.spawn("
 _ALL_VARIABLES = "(*(name + b'=' + value for name, value in os.environb.items()), *program.environment)"
+_SET_DEFAULTS, _SET_NONE = "_SETSIGDEF, _SETSID = 0x04, 0x80", "_SETSIGDEF, _SETSID = 0, 0x80"
 HAND_ON_NONE = "    process.hand_on_none()\n"
 _FORK = "        child = os.fork()\n        if child == 0:\n"
 _INITS_DESCRIPTORS = "        process.close_all_but((*self.joins, self.status.fileno()))\n"
@@ -108,10 +109,15 @@ layers.register(
     ),
     Layer(name="every signal", patches=(("kernel/process.py", "_UNCHANGEABLE = (9, 19)", "_UNCHANGEABLE = (9, 19, 32, 33)"),)),
     Layer(
+        name="default signals of the program",
+        patches=(("kernel/spawn.py", _SET_DEFAULTS, _SET_NONE),),
+        executed="the interpreter sets them itself",
+    ),
+    Layer(
         name="default SIGPIPE",
         patches=(
             ("launcher/payload.py", "    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)\n", ""),
-            ("kernel/spawn.py", "_SETSIGDEF, _SETSID = 0x04, 0x80", "_SETSIGDEF, _SETSID = 0, 0x80"),
+            ("kernel/spawn.py", _SET_DEFAULTS, _SET_NONE),
         ),
         executed="the interpreter sets it itself",
     ),
@@ -225,14 +231,16 @@ def _pidfd(directory: Path) -> Iterator[Scene]:
         process.kill()
 
 
-def _state(change: Callable[[], Any], back: Callable[[Any], Any], profile: dict[str, Any] | None = None) -> Making:
+def _state(
+    change: Callable[[], Any], back: Callable[[Any], Any], profile: dict[str, Any] | None = None, **options: Any
+) -> Making:
     """The caller is in some state while it starts the launcher; `back` gets what `change` said."""
 
     @contextlib.contextmanager
     def scene(directory: Path) -> Iterator[Scene]:
         before = change()
         try:
-            yield Scene(profile={**OURS, **(profile or {})})
+            yield Scene(profile={**OURS, **(profile or {})}, options=options)
         finally:
             back(before)
 
@@ -271,7 +279,10 @@ def attack(
 DESCRIPTORS = tuple(f"descriptors: {who}" for who in ("caller", "keeper", "init", "child", "payload"))
 HELD = ("SEC-PR-03",)
 STATE = ("SEC-PR-04",)
-_IGNORE = _state(lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN), lambda before: signal.signal(signal.SIGUSR1, before))
+TERMINAL = (24, 80)
+_ON_TERMINAL = _state(
+    lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN), lambda before: signal.signal(signal.SIGUSR1, before), tty=TERMINAL
+)
 _BLOCK = _state(
     lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1}),
     lambda before: signal.pthread_sigmask(signal.SIG_SETMASK, before),
@@ -367,13 +378,28 @@ STATES = [
         for word, name in (("loader", "LD_PRELOAD"), ("interpreter", "PYTHONPATH"), ("proxy", "https_proxy"))
     ),
     attack("IN14-umask", "the caller's umask", "umask", ("umask: payload", "umask: launcher"), _UMASK, STATE),
-    attack("IN14-ignored", "a signal that the caller ignores", "ignored", ("default signals",), _IGNORE, STATE),
+    attack(
+        "IN14-ignored",
+        "a signal that the caller ignores",
+        "ignored",
+        ("default signals",),
+        _ON_TERMINAL,  # a child of init becomes the program, as it is
+        STATE,
+    ),
     attack(
         "IN14-ignored-32",
         "a signal that the C library keeps to itself",
         "ignored",
         ("every signal",),
-        _state(_far_action(1), _far_action(0)),
+        _state(_far_action(1), _far_action(0), tty=TERMINAL),  # as above
+        STATE,
+    ),
+    attack(
+        "IN14-internal",
+        "the signals that the C library ignores in what it starts",
+        "ignored",
+        ("default signals of the program",),
+        _nothing,
         STATE,
     ),
     attack("IN14-pipe", "the signal that we ignore", "ignored", ("default SIGPIPE",), _nothing, STATE),
