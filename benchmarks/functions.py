@@ -33,7 +33,7 @@ def bare(programs: list[str]) -> float:
 
 def graded(samples: list[functions.Sample]) -> float:
     begin = time.perf_counter()
-    results = functions.evaluate(samples, batch=32)  # all of one origin
+    results = functions.evaluate(samples, batch=128)  # all of one origin
     seconds = time.perf_counter() - begin
     bad = [f"{result.task_id}: {result.reason}" for result in results if not result.passed]
     if bad:

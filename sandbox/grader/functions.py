@@ -15,7 +15,7 @@ import secrets
 import shutil
 import tempfile
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,7 +203,8 @@ def iterate(
         jobs: sandboxes at once; the cores by default.
         batch: samples that share a sandbox, one after the other, as long as none of them leaves anything behind; what has no
             clear verdict there is judged again in a sandbox of its own. 1: each sample has its own. More is faster, and for
-            samples of one origin only: between two of them there is no wall but what decision 0015 names.
+            samples of one origin only: between two of them there is no wall but what decision 0015 names. It is the most: of
+            samples that can be counted each job gets as many as any other.
         profile: one with a warm interpreter, or any that runs python3.
         allow_degraded: grade also where the host lacks control groups.
 
@@ -211,6 +212,8 @@ def iterate(
     """
     if batch < 1 or not 0 < time_limit_s <= _MOST_SECONDS:
         raise RequestError(f"batch must be at least 1, time_limit_s above 0 and at most {_MOST_SECONDS}: {batch}, {time_limit_s}")
+    jobs = jobs or len(os.sched_getaffinity(0))
+    batch = _even(len(samples), jobs, batch) if isinstance(samples, Sized) else batch
     source = iter(enumerate(samples))
     again: deque[list[tuple[int, Sample]]] = deque()
 
@@ -221,7 +224,6 @@ def iterate(
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sandbox-grader-")))
         made = _profile(profile, _copied(place), time_limit_s * batch, memory)
-        jobs = jobs or len(os.sched_getaffinity(0))
         box = stack.enter_context(Sandbox(made, max_concurrency=jobs, parked=0, allow_degraded=allow_degraded))
         more = True
         while more:
@@ -230,6 +232,12 @@ def iterate(
                 again.extend(rest)
                 yield from results
             more = bool(again)
+
+
+def _even(count: int, jobs: int, most: int) -> int:
+    """How many of `count` samples share a sandbox, so that the last of `jobs` ends with the first; at most `most`."""
+    rounds = math.ceil(count / (jobs * most))
+    return max(1, math.ceil(count / (jobs * max(1, rounds))))
 
 
 class _Asked(Request):

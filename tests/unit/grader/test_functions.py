@@ -263,3 +263,11 @@ def test_a_file_of_something_else_is_not_appended_to(tmp_path):
     with pytest.raises(RequestError, match="is no result"):
         function_files.Results(str(path))
     assert path.read_text() == '{"mine": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("count", "jobs", "most", "size"),
+    [(164, 2, 128, 82), (164, 2, 32, 28), (164, 2, 1, 1), (164, 200, 128, 1), (0, 2, 32, 1), (65, 1, 64, 33), (3, 2, 128, 2)],
+)
+def test_batches_are_equally_big_and_never_above_the_most(count, jobs, most, size):
+    assert functions._even(count, jobs, most) == size
