@@ -25,6 +25,11 @@ class Capture:
         self._on_end = on_end
 
     @property
+    def is_followed(self) -> bool:
+        """Somebody is told each piece."""
+        return self._callback is not None
+
+    @property
     def exceeded(self) -> bool:
         """More than `limit` bytes were seen."""
         return self.total > self.limit

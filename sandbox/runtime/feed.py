@@ -9,6 +9,7 @@ from __future__ import annotations
 import _signal
 import contextlib
 import os
+import stat
 import threading
 from collections.abc import AsyncIterable, Iterable, Iterator
 
@@ -99,6 +100,7 @@ class Feed:
         self.source_fd = -1
         self._data: memoryview | None = None
         self._pump: Pump | None = None
+        self._is_file = False
         if source is None:
             self._data = memoryview(b"")
         elif isinstance(source, bytes | bytearray | memoryview):
@@ -107,6 +109,7 @@ class Feed:
             self._pump, self.source_fd = source, source.fileno()
         elif (fd := _descriptor(source)) >= 0:
             self.source_fd = fd
+            self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         else:
             pieces = _pieces(source)
             self._pump = Pump()
@@ -118,13 +121,16 @@ class Feed:
         """What the caller's code raised instead of giving more."""
         return self._pump.error if self._pump is not None else None
 
-    def quick(self, fd: int) -> bool:
-        """Write what fits into the empty pipe `fd` at once; True when that was all of it."""
-        if self._data is None:
-            return False
-        if self._data:
-            self._data = self._data[os.write(fd, self._data[:PIECE]) :]
-        return not self._data
+    @property
+    def at_hand(self) -> bool:
+        """No piece is ever waited for: bytes, or a plain file."""
+        return self._data is not None or self._is_file
+
+    def size(self) -> int:
+        """How many bytes there are, as far as that is known; 0 where it is not."""
+        if self._data is not None:
+            return len(self._data)
+        return os.fstat(self.source_fd).st_size if self._is_file else 0
 
     def next_piece(self) -> bytes:
         """The next bytes; b"" at the end."""

@@ -20,12 +20,15 @@ from sandbox.model import launch
 from sandbox.model.errors import LauncherDied, ResourceError
 from sandbox.model.launch import Ended
 from sandbox.runtime.capture import Capture
-from sandbox.runtime.feed import Feed, write_quietly
+from sandbox.runtime.feed import Feed
+from sandbox.runtime.inflow import Inflow
 
 DRAIN_SECONDS = 0.2
 DRAIN_BYTES = 16 << 20
 CANCEL_SECONDS = 10.0  # a launcher answers in milliseconds, but on a host that is busy all over it waits for its turn
 _PIECE = 65536
+_MUCH = _PIECE // 2  # more than this, and whoever writes could have to wait for us
+_REST_SECONDS = 0.001
 _EVERY: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
@@ -52,7 +55,8 @@ class Session:
         tty: tuple[int, ...],
         lane: Socket | None = None,
     ) -> None:
-        self.feed = feed
+        self._inflow = Inflow(feed, epoll := select.epoll())
+        self._epoll = epoll
         self.out = out
         self.err = err
         self.ended: Ended | None = None
@@ -66,13 +70,12 @@ class Session:
         self._tty = tty
         self.passed: list[tuple[int, int]] = []  # (bit of `present`, descriptor) that go to the launcher
         self._streams: dict[int, Capture] = {}
-        self._stdin = self._wake = -1
-        self._pending = memoryview(b"")
-        self._feeding_source = False
+        self._resting: list[int] = []
+        self._rested = 0.0
+        self._wake = -1
         self._deadline: float | None = None
         self._lane_open = False
         self._waking = threading.RLock()
-        self._epoll = select.epoll()
         _EVERY.add(self)
         try:
             self._open(lane)
@@ -99,47 +102,17 @@ class Session:
     def _open_streams(self) -> None:
         if self._tty:
             return
-        stdin, self._stdin = os.pipe2(os.O_CLOEXEC)
-        self.passed.append((launch.FD_STDIN, stdin))
+        self.passed.append((launch.FD_STDIN, self._inflow.open()))
         for bit, capture in ((launch.FD_STDOUT, self.out), (launch.FD_STDERR, self.err)):
             reader, writer = os.pipe2(os.O_CLOEXEC)
             self.passed.append((bit, writer))
             self._watch_output(reader, capture)
-        os.set_blocking(self._stdin, False)
-        if self.feed.quick(self._stdin):
-            os.close(self._stdin)
-            self._stdin = -1
-        else:
-            self._await_source()
+        self._inflow.begin()
 
     def _watch_output(self, fd: int, capture: Capture) -> None:
         os.set_blocking(fd, False)
         self._streams[fd] = capture
         self._epoll.register(fd, select.EPOLLIN)
-
-    def _await_source(self) -> None:
-        """Wait until there is something to write; a source that epoll cannot watch (a plain file) is always ready."""
-        source = self.feed.source_fd
-        if source >= 0:
-            with contextlib.suppress(PermissionError, FileExistsError):
-                self._epoll.register(source, select.EPOLLIN)
-                self._feeding_source = True
-                return
-        self._watch_stdin()
-
-    def _watch_stdin(self) -> None:
-        mask = select.EPOLLOUT
-        if self._stdin in self._streams:  # a terminal: one descriptor for both directions
-            self._epoll.modify(self._stdin, select.EPOLLIN | mask)
-        else:
-            self._epoll.register(self._stdin, mask)
-
-    def _unwatch_stdin(self) -> None:
-        if self._stdin in self._streams:
-            self._epoll.modify(self._stdin, select.EPOLLIN)
-        else:
-            with contextlib.suppress(OSError):
-                self._epoll.unregister(self._stdin)
 
     def fileno(self) -> int:
         """Readable when `advance` has something to do."""
@@ -147,7 +120,8 @@ class Session:
 
     def timeout(self) -> float | None:
         """Seconds until `advance` must be called in any case; None for never."""
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        ends = [end for end in (self._deadline, self._rested if self._resting else None) if end is not None]
+        return max(0.0, min(ends) - time.monotonic()) if ends else None
 
     def launched(self, seconds: float) -> None:
         """The LAUNCH was sent: close the descriptors that are the launcher's now. An answer must come within `seconds`."""
@@ -206,14 +180,13 @@ class Session:
                 self._on_lane()
             elif fd == self._wake:
                 os.eventfd_read(fd)
-            elif fd in self._streams:
-                self._on_output(fd)
-                if fd == self._stdin:
-                    self._on_stdin()
-            elif fd == self._stdin:
-                self._on_stdin()
-            elif fd == self.feed.source_fd:
-                self._on_source()
+            else:
+                if fd in self._streams:
+                    self._on_output(fd)
+                if self._inflow.is_for(fd):  # a terminal is both
+                    self._on_stdin(fd)
+        if self._resting and time.monotonic() >= self._rested:
+            self._end_rest()
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._give_up()
         return self.done
@@ -250,7 +223,8 @@ class Session:
             self.ended = Ended.from_tuple(message[1])
             self.collected = fds.pop(0) if fds else -1
             self._deadline = time.monotonic() + DRAIN_SECONDS
-            self._close_stdin()
+            self._inflow.close()
+            self._end_rest()
         elif message[0] == launch.FAILED:
             self.failure = (message[1], message[2], message[3])
         wire.close_all(fds)
@@ -258,8 +232,7 @@ class Session:
     def _on_master(self, master: int) -> None:
         self.master = master
         self._watch_output(master, self.out)
-        self._stdin = master
-        self._await_source()
+        self._inflow.adopt(master)
 
     def _on_output(self, fd: int) -> bool:
         """Take one piece; False when there is none now."""
@@ -280,69 +253,44 @@ class Session:
             self.cancel()
         if capture.exceeded and not before:
             self._stop_output(fd)
+        elif 0 < len(data) < _MUCH and not capture.is_followed and not self._tty and self._lane_open and self.ended is None:
+            self._rest(fd)
         return bool(data)
+
+    def _rest(self, fd: int) -> None:
+        """Nobody waits for what comes in small pieces: let some gather before it is taken. Its end is still told at once."""
+        if fd in self._resting:
+            return
+        self._epoll.modify(fd, 0)
+        if not self._resting:
+            self._rested = time.monotonic() + _REST_SECONDS
+        self._resting.append(fd)
+
+    def _end_rest(self) -> None:
+        resting, self._resting = self._resting, []
+        for fd in resting:
+            if fd in self._streams and not self._streams[fd].exceeded:
+                self._epoll.modify(fd, select.EPOLLIN)
 
     def _stop_output(self, fd: int) -> None:
         """Too much: the run is killed, and nothing more is taken until it has ended, so that it waits and not we."""
-        self._close_stdin()
+        self._inflow.close()
         self._epoll.modify(fd, 0)  # its end is still told
         self._kill()
 
     def _close_stream(self, fd: int) -> None:
         del self._streams[fd]
         self._epoll.unregister(fd)
-        if fd == self._stdin:
-            self._stdin = -1
         if fd == self.master:
             self.master = -1
+            self._inflow.lose()
         os.close(fd)
 
-    def _on_source(self) -> None:
-        self._epoll.unregister(self.feed.source_fd)
-        self._feeding_source = False
-        if self._stdin >= 0:
-            self._watch_stdin()
-
-    def _on_stdin(self) -> None:
-        """Write what is pending, fetch the next piece, or end."""
-        if self._feeding_source or self._stdin < 0:
-            return
-        try:
-            if not self._pending:
-                piece = self.feed.next_piece()
-                if not piece:
-                    self._on_end_of_feed()
-                    return
-                self._pending = memoryview(piece)
-            self._pending = self._pending[write_quietly(self._stdin, self._pending) :]
-        except BlockingIOError:
-            return
-        except OSError:  # EPIPE: the payload does not want any more
-            self._close_stdin()
-            return
-        if not self._pending and self.feed.source_fd >= 0:
-            self._unwatch_stdin()
-            self._await_source()
-
-    def _on_end_of_feed(self) -> None:
-        error = self.feed.error  # of the caller's own code: it is raised from wait()
-        self._close_stdin()
-        if error is not None:
-            self.error = error
+    def _on_stdin(self, fd: int) -> None:
+        self._inflow.advance(fd)
+        if self._inflow.error is not None and self.error is None:  # of the caller's own code: it is raised from wait()
+            self.error = self._inflow.error
             self.cancel()
-
-    def _close_stdin(self) -> None:
-        if self._feeding_source:
-            self._feeding_source = False
-            with contextlib.suppress(OSError):  # the caller has closed it meanwhile
-                self._epoll.unregister(self.feed.source_fd)
-        self.feed.close()
-        if self._stdin < 0:
-            return
-        self._unwatch_stdin()
-        if self._stdin != self.master:
-            os.close(self._stdin)
-        self._stdin = -1
 
     def _close_lane(self) -> None:
         self._lane_open = False
@@ -363,7 +311,7 @@ class Session:
 
     def close(self) -> None:
         """Let go of everything. The launcher kills a sandbox whose lane is closed."""
-        self._close_stdin()
+        self._inflow.close()
         for fd in list(self._streams):
             self._close_stream(fd)
         if self._lane_open:
@@ -377,12 +325,10 @@ class Session:
     def forget(self) -> None:
         """In a forked child: close our copies, so that the parent's pipes and lanes end when it says so."""
         self._waking = threading.RLock()
-        self._feeding_source = False
-        fds = {*self._streams, self._stdin, self.collected, self._wake}
-        wire.close_all([fd for fd in fds if fd >= 0])
-        self.feed.forget()
+        wire.close_all([fd for fd in (*self._streams, self.collected, self._wake) if fd >= 0])
+        self._inflow.forget()
         self._streams.clear()
-        self._stdin = self.collected = self.master = self._wake = -1
+        self.collected = self.master = self._wake = -1
         self._close_passed()
         if self._lane_open:
             self._lane_open = False
