@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 
@@ -27,31 +28,32 @@ def everything(fd: int) -> bytes:
     return b"".join(parts)
 
 
-def feeds(tmp_path, data):
+@contextlib.contextmanager
+def feed_of(kind, data, tmp_path):
     (tmp_path / "input").write_bytes(data)
-    file = open(tmp_path / "input", "rb")  # noqa: SIM115
-    return {"bytes": (Feed(data), None), "a plain file": (Feed(file), file)}
+    with open(tmp_path / "input", "rb") as file:
+        yield Feed(data if kind == "bytes" else file)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "a plain file"])
 @pytest.mark.parametrize("data", [b"", b"x", b"y" * 60_000])
 def test_what_fits_is_written_before_anything_runs(epoll, tmp_path, kind, data):
-    feed, _file = feeds(tmp_path, data)[kind]
-    inflow = Inflow(feed, epoll)
-    reader = inflow.open()
-    inflow.begin()
+    with feed_of(kind, data, tmp_path) as feed:
+        inflow = Inflow(feed, epoll)
+        reader = inflow.open()
+        inflow.begin()
     assert (inflow.fd, inflow.error, epoll.poll(0)) == (-1, None, [])
     assert everything(reader) == data
 
 
 @pytest.mark.parametrize("kind", ["bytes", "a plain file"])
 def test_a_large_input_takes_one_event(epoll, tmp_path, kind):
-    feed, _file = feeds(tmp_path, LARGE)[kind]
-    inflow = Inflow(feed, epoll)
-    reader = inflow.open()
-    inflow.begin()
-    for fd, _ in epoll.poll(0):
-        inflow.advance(fd)
+    with feed_of(kind, LARGE, tmp_path) as feed:
+        inflow = Inflow(feed, epoll)
+        reader = inflow.open()
+        inflow.begin()
+        for fd, _ in epoll.poll(0):
+            inflow.advance(fd)
     assert inflow.fd == -1
     assert everything(reader) == LARGE
 
