@@ -92,9 +92,13 @@ def call(function: str, *arguments: Any) -> int:
     return result
 
 
-def number_of(function: str, *arguments: Any) -> None:
-    """Call a function of the C library that answers 0 or an error number. Raises OSError."""
-    number: int = getattr(_libc, function)(*arguments)
+def function(name: str) -> Any:
+    """A function of the C library."""
+    return getattr(_libc, name)
+
+
+def check(number: int) -> None:
+    """Of what answers 0 or an error number. Raises OSError."""
     if number:
         raise OSError(number, os.strerror(number))
 

@@ -250,8 +250,8 @@ class Launcher:
             self._started(run)
 
     def _started(self, run: Run) -> None:
-        master = [run.master_fd] if run.master_fd >= 0 else []
-        if not self._tell(run.lane, (launch.STARTED, run.received, run.started), master):
+        """The caller is woken only where there is something to do for it: a terminal to feed and to read."""
+        if run.master_fd >= 0 and not self._tell(run.lane, (launch.STARTED, run.received, run.started), [run.master_fd]):
             run.kill(launch.BY_LANE)
 
     def _on_notification(self, run: Run) -> None:

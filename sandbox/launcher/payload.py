@@ -112,6 +112,7 @@ def rehearse(plan: Plan, orders: Socket) -> None:
     """Do once without effect what an order makes necessary: the pages that it writes to are copied now, not then."""
     program, _, _ = receive(orders)
     _environment(program)
+    Spawner(program.argv, program.environment, (orders.fileno(),) * 3)
     READY.pack(*process.own_cpu(), _limits(plan, program).get(_RLIMIT_FSIZE, (0, 0))[0], False)
 
 

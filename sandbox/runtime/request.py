@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import stat
@@ -82,7 +83,7 @@ def terms(policy: Policy, limits: Limits, *, degraded: bool) -> LaunchRequest:
         wall_ns=limits.wall_ns,
         cpu_ns=limits.cpu_ns,
         idle_ns=limits.idle_ns,
-        cpus=len(policy.cgroup.cpus) or os.cpu_count() or 1,
+        cpus=len(policy.cgroup.cpus) or _cpus(),
         scratch_bytes=limits.scratch_bytes,
         scratch_inodes=limits.scratch_inodes,
         joins=0,
@@ -94,6 +95,12 @@ def terms(policy: Policy, limits: Limits, *, degraded: bool) -> LaunchRequest:
         pids=limits.pids if degraded else 0,
         memory_bytes=limits.memory_bytes if degraded else 0,
     )
+
+
+@functools.cache
+def _cpus() -> int:
+    """CPUs of this host, as the process found them: asking reads a file."""
+    return os.cpu_count() or 1
 
 
 def _words(argv: Sequence[Word]) -> tuple[bytes, ...]:

@@ -48,6 +48,16 @@ def _wrapped(name: str):
     return wrapper
 
 
+def faulty(name: str):
+    called = getattr(_libc, name)
+
+    def wrapper(*arguments):
+        _fault(name)
+        return called(*arguments)
+
+    return wrapper
+
+
 for _name in {wrapped!r}:
     setattr(os, _name, _wrapped(_name))
 """
@@ -64,12 +74,9 @@ def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "sandbox", tmp_path / "sandbox", ignore=shutil.ignore_patterns("__pycache__"))
     rooms = tmp_path / "sandbox"
     libc, init = rooms / "kernel" / "libc.py", rooms / "launcher" / "init.py"
-    for argument, call in (
-        ("name", "result: int = _syscall("),
-        ("function", "result: int = getattr"),
-        ("function", "number: int = getattr"),
-    ):
-        broken.patch(libc, f"    {call}", f"    _fault({argument})\n    {call}")
+    for argument, call in (("name", "_syscall("), ("function", "getattr(_libc, function)")):
+        broken.patch(libc, f"    result: int = {call}", f"    _fault({argument})\n    result: int = {call}")
+    broken.patch(rooms / "kernel" / "spawn.py", "    libc.function(", "    libc.faulty(")
     libc.write_text(libc.read_text() + HOOK.replace("{wrapped!r}", repr(WRAPPED)))
     broken.patch(init, IMPORT, f"from sandbox.kernel import libc\n{IMPORT}")
     broken.patch(init, START, START + SET)
