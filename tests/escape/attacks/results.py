@@ -14,8 +14,8 @@ from sandbox.model import result as results
 from sandbox.model.result import Exited
 from sandbox.policy import tighten
 from tests.escape import layers
-from tests.escape.attacks.inheritance import CHILDS_DESCRIPTORS, HAND_ON_NONE
 from tests.escape.attacks.resource_limits import with_options
+from tests.escape.handed_on import CHILDS_DESCRIPTORS, HAND_ON_NONE
 from tests.escape.layers import Layer
 from tests.escape.limits import CPU_OF_ALL, patched
 from tests.escape.model import Attack, Scene

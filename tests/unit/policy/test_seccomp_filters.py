@@ -249,6 +249,10 @@ def test_filters_that_allow_the_last_steps_of_a_launch_may_come_before_them(prof
         ("fchmod", {"action": "errno", "errno": errno.EPERM, "args": (condition(1, 0o400),)}),
         ("prlimit64", {"action": "errno", "errno": errno.EPERM, "args": (condition(1, 0x7),)}),
         ("chdir", {"action": "errno", "errno": errno.EPERM, "args": (condition(0, 1),)}),
+        ("wait4", {"action": "errno", "errno": errno.EPERM}),
+        ("getdents64", {"action": "errno", "errno": errno.ENOSYS}),
+        ("clone", {"action": "errno", "errno": errno.EPERM, "args": (condition(0, 0x4111),)}),
+        ("clone3", {"action": "errno", "errno": errno.EPERM}),  # ENOSYS would send the C library to clone
     ],
 )
 def test_a_filter_with_an_opinion_about_one_of_them_comes_last(call, rule):
