@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import click
+
 from sandbox.cli import text
 from sandbox.model.errors import RequestError
 
@@ -17,6 +19,21 @@ if TYPE_CHECKING:
     from sandbox.grader.model import CaseResult, Problem, Report
 
 _NEEDED = {"yaml": "pyyaml", "jinja2": "jinja2"}
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """What every command takes that grades a problem."""
+    for option in (
+        click.option("--allow-degraded", is_flag=True, help="Grade also where the host lacks control groups."),
+        click.option("--json", "as_json", is_flag=True, help="JSON on stdout, also on a terminal."),
+        click.option(
+            "--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False), help="Write a report as one page to FILE too."
+        ),
+        click.option("--time-limit", metavar="TIME", help='CPU time of a case instead of the problem\'s: "2s".'),
+        click.option("-j", "--jobs", type=click.IntRange(1, 1024), help="Cases at once; as many as there are cores by default."),
+    ):
+        command = option(command)
+    return command
 
 
 def need_extra() -> None:

@@ -27,13 +27,7 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @click.argument("problem", type=click.Path())
-@click.option("-j", "--jobs", type=click.IntRange(1, 1024), help="Cases at once; as many as there are cores by default.")
-@click.option("--time-limit", metavar="TIME", help='CPU time of a case instead of the problem\'s: "2s".')
-@click.option(
-    "--html", "html_file", metavar="FILE", type=click.Path(dir_okay=False), help="Write a report as one page to FILE too."
-)
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout, also on a terminal.")
-@click.option("--allow-degraded", is_flag=True, help="Grade also where the host lacks control groups.")
+@grading.options
 @click.pass_context
 def verify(
     ctx: click.Context,

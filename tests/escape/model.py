@@ -164,3 +164,17 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         else:
             out[key] = value
     return out
+
+
+def of_one_claim(
+    name: str,
+    title: str,
+    command: str,
+    held_by: tuple[str, ...],
+    claim: str,
+    scene: Callable[[Path], AbstractContextManager[Scene]] | None = None,
+    **more: Any,
+) -> Attack:
+    """An attack by a command of the probe, not held against bubblewrap unless `more` says so."""
+    given = {"bwrap": False, **more}
+    return Attack(id=name, title=title, claims=(claim,), command=f"probe {command}", layers=held_by, scene=scene, **given)

@@ -20,6 +20,7 @@ from tests.escape.attacks.set_id_bits import PLACE
 from tests.escape.layers import Layer, _without_namespace
 from tests.escape.limits import GROUPS
 from tests.escape.model import Attack, BrokenTrial, Scene
+from tests.escape.model import of_one_claim as attack
 from tests.support.clock import seconds
 
 RESIDUE, SEEN, ONE = "SEC-FS-06", "SEC-PR-01", "SEC-LT-03"
@@ -200,21 +201,6 @@ def _port() -> str:
 
 def _abstract() -> str:
     return f"@sandbox-attack-{secrets.token_hex(8)}"
-
-
-def attack(
-    name: str, title: str, command: str, held_by: tuple[str, ...], claim: str, scene: Making | None = None, **more: Any
-) -> Attack:
-    return Attack(
-        id=name,
-        title=title,
-        claims=(claim,),
-        command=f"probe {command}",
-        layers=held_by,
-        scene=scene,
-        bwrap=False,
-        **more,
-    )
 
 
 def locking(name: str, title: str, words: str, claim: str = "SEC-SY-01") -> Attack:

@@ -11,6 +11,7 @@ from tests.escape import layers, rights
 from tests.escape.layers import Layer
 from tests.escape.limits import GROUPS, MEMORY, PIDS, PRIVATE
 from tests.escape.model import Attack, Scene
+from tests.escape.model import of_one_claim as attack
 from tests.support.clock import SLOWNESS
 
 assert rights  # its layers are used below
@@ -65,20 +66,6 @@ def _kept_too_much(result: Any) -> str:
 def _counted_too_much(result: Any) -> str:
     """The limit, a piece beyond it, and what a pipe holds when the run is killed, however late that is."""
     return f"{result.usage.output_bytes} bytes were read" if result.usage.output_bytes > 2 << 20 else ""
-
-
-def attack(
-    name: str, title: str, command: str, held_by: tuple[str, ...], claim: str, scene: Making | None = None, **more: Any
-) -> Attack:
-    return Attack(
-        id=name,
-        title=title,
-        claims=(claim,),
-        command=f"probe {command}",
-        layers=held_by,
-        scene=scene,
-        **{"bwrap": False, **more},
-    )
 
 
 def memory(name: str, title: str, command: str, held_by: tuple[str, ...], limit: str = "64MiB", **more: Any) -> Attack:

@@ -19,6 +19,7 @@ from tests.escape.handed_on import CHILDS_DESCRIPTORS, HAND_ON_NONE
 from tests.escape.layers import Layer
 from tests.escape.limits import CPU_OF_ALL, patched
 from tests.escape.model import Attack, Scene
+from tests.escape.model import of_one_claim as attack
 
 Making = Callable[[Path], contextlib.AbstractContextManager[Scene]]
 TRUTH, BLAME, PARSER = "SEC-RS-01", "SEC-RS-02", "SEC-RS-03"
@@ -135,21 +136,6 @@ def _more(directory: Path) -> Iterator[Scene]:
     """The caller is told that it may not."""
     wanted = {"wall": "10s", "pids": 1000, "memory": "4GiB"}
     yield Scene(options={"limits": wanted}, refusals=("more than the profile's",))
-
-
-def attack(
-    name: str, title: str, command: str, held_by: tuple[str, ...], claim: str, scene: Making | None = None, **more: Any
-) -> Attack:
-    return Attack(
-        id=name,
-        title=title,
-        claims=(claim,),
-        command=f"probe {command}",
-        layers=held_by,
-        scene=scene,
-        bwrap=False,
-        **more,
-    )
 
 
 def imitation(name: str, title: str, command: str) -> Attack:
