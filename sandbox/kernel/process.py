@@ -29,7 +29,7 @@ SECUREBITS_LOCKED_AMBIENT = 0x01 | 0x02 | 0x04 | 0x08 | 0x20
 _CAPABILITY_VERSION_3 = 0x20080522
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _RUSAGE = struct.Struct("=18q")  # two timevals and 14 longs
-_RUSAGE_SELF = 0
+_RUSAGE_SELF, _RUSAGE_CHILDREN = 0, -1
 _ZERO = ctypes.c_ulong(0)
 _P_PIDFD = 3
 _WNOHANG = 1
@@ -151,6 +151,13 @@ def own_cpu() -> tuple[int, int]:
     buffer = ctypes.create_string_buffer(_RUSAGE.size)
     call("getrusage", ctypes.c_int(_RUSAGE_SELF), buffer)
     return _usage(buffer.raw)[:2]
+
+
+def childrens_usage() -> tuple[int, int, int]:
+    """(user ns, system ns, largest resident set in bytes) of the children that were waited for, and theirs."""
+    buffer = ctypes.create_string_buffer(_RUSAGE.size)
+    call("getrusage", ctypes.c_int(_RUSAGE_CHILDREN), buffer)
+    return _usage(buffer.raw)
 
 
 def wait_for(pidfd: int) -> tuple[int, int, int, int] | None:

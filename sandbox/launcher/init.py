@@ -250,7 +250,8 @@ class Init:
     def _last_word(self, status: int, left_alive: bool) -> tuple[int, ...]:
         places = os.fstatvfs(self.work_fd)
         free = (places.f_bfree * places.f_frsize, places.f_ffree)
-        return (launch.ENDED, status, *self._our_cpu(), *free, self._file_at_its_limit(status), left_alive)
+        reached = self._file_at_its_limit(status)
+        return (launch.ENDED, status, *self._our_cpu(), *free, reached, left_alive, *process.childrens_usage())
 
     def _file_at_its_limit(self, status: int) -> int:
         """Whether a file was refused to grow leaves no trace but its size: looked for after a failure, where it can be."""

@@ -236,7 +236,7 @@ class Launcher:
         if kind == launch.EXECUTED:
             self._started(run)
         if kind == launch.ENDED and run.alone():
-            self._answer(run, (0, 0, 0, 0))
+            self._answer(run, run.usage_so_far())
         if kind != launch.STARTED:
             return
         if run.listener >= 0:
@@ -372,7 +372,7 @@ def _last_message(run: Run, death: Death) -> tuple[object, ...]:
         number = {launch.BY_CALLER: _ECANCELED, launch.BY_OOM: _ENOMEM}.get(run.killed_by, 0)
         return (launch.FAILED, steps.INIT_DIED, init_status, number)
     report = run.report or (init_status, *run.init_cpu, -1, -1, 0, False)
-    status, init_user, init_system, free_bytes, free_inodes, reached, left = report
+    status, init_user, init_system, free_bytes, free_inodes, reached, left = report[:7]
     sampled = (run.sampler.user_ns, run.sampler.system_ns) if run.sampler else (0, 0)
     ended = Ended(
         init_ok=run.report is not None,

@@ -208,13 +208,15 @@ class Run:
         self.master_fd = fds.pop(0) if has_master else -1
 
     def alone(self) -> bool:
-        """Whether init has reported that no other process is left, and nothing else is to be known: only it is still to end.
-
-        Where no control group counts, what the kernel tells of its death does.
-        """
-        if self.report is None or self.sampler is not None or self.failure is not None:
+        """Whether init has reported that no other process is left, and nothing else is to be known: only it is still to end."""
+        if self.report is None or self.failure is not None:
             return False
-        return not self.report[-1] and self.killed_by == launch.NOT_KILLED
+        return not self.report[6] and self.killed_by == launch.NOT_KILLED
+
+    def usage_so_far(self) -> tuple[int, int, int, int]:
+        """What the kernel will tell of init's death, where it has ended well and nobody was left: see `process.wait_for`."""
+        report = self.report or (0,) * 10
+        return 0, report[1] + report[7], report[2] + report[8], report[9]
 
     def verify(self, plan: Plan) -> bool:
         """Read back from the kernel what init has given up, and what its children inherit (proc_pid_status(5))."""

@@ -149,12 +149,15 @@ static int c_forge(int count, char **words)
 {
     char record[128] = {0}, *end = record + 1;
     int taken = 0, failed = !strcmp(words[0], "failed"), fields = failed ? 4 : 7;
-    end = number(end, 'L', failed ? fields : 8);
+    end = number(end, 'L', failed ? fields : 11);
     end = number(end, 'I', failed ? 32 : 31);
     for (int at = 1; at < fields; at++)
         end = number(end, 'I', 0);
-    if (!failed)
+    if (!failed) {
         *end++ = 'F';
+        for (int at = 0; at < 3; at++)
+            end = number(end, 'I', 0);
+    }
     for (int fd = 0; fd < 256; fd++) {
         struct pollfd there = {fd, POLLOUT, 0};
         if (fd != 1 && poll(&there, 1, 0) > 0 && there.revents & POLLOUT)
