@@ -163,6 +163,12 @@ def _unknown(tree: ast.AST, known: Mapping[str, Any]) -> list[str]:
     return [name for name in used if name not in bound and name not in known and not hasattr(builtins, name)]
 
 
+def _names(code: types.CodeType) -> set[str]:
+    """Every global name and attribute in a code object and those within it."""
+    inner = [_names(value) for value in code.co_consts if isinstance(value, types.CodeType)]
+    return set(code.co_names).union(*inner)
+
+
 class _Judge:
     """The asserting side.
 
@@ -194,9 +200,9 @@ class _Judge:
     def _tested(self, offered: list[str]) -> tuple[str, str]:
         try:
             tree = ast.parse(self.task["tests"], "tests.py")
-            _helpers(self.task["prompt"], self.namespace)
-            points = self._points(tree, offered)
             code = compile(tree, "tests.py", "exec", dont_inherit=True, optimize=0)
+            _helpers(self.task["prompt"], self.namespace)
+            points = self._points(tree, code, offered)
         except Exception as error:  # noqa: BLE001 - the fault of tests or prompt
             return "JE", f"the tests cannot be used: {_words(error)}"
         try:
@@ -221,9 +227,11 @@ class _Judge:
             return "JE", "the tests came to their end without asking the completion for anything: they prove nothing"
         return "AC", ""
 
-    def _points(self, tree: ast.AST, offered: list[str]) -> list[str]:
+    def _points(self, tree: ast.AST, code: types.CodeType, offered: list[str]) -> list[str]:
         """Which names stand for the completion's own; modules of the standard library that nobody imported are imported."""
         named = list(self.task["entry_points"])
+        if named and not sys.stdlib_module_names & _names(code) - self.namespace.keys():
+            return named  # as most tests are: no need to look through the tree
         unknown = [name for name in _unknown(tree, self.namespace) if name not in named and name != "candidate"]
         for name in sys.stdlib_module_names.intersection(unknown):
             self.namespace[name] = __import__(name)
