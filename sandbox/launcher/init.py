@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _signal
 import os
+import time
 
 from sandbox.kernel import filters, mounts, namespaces, process, terminal
 from sandbox.launcher import covers, overlay, payload, scratch, warm, wire
@@ -177,11 +178,11 @@ class Init:
             child, pipe = self._copy(taker, order)
             self._await_exec(pipe)
             return child
-        child, self.file_limit = payload.spawn(self.plan, order, self.work_fd, self.progress)
+        child, self.file_limit, began = payload.spawn(self.plan, order, self.work_fd, self.progress)
         self.progress.at(steps.INIT_SESSION)
         os.pwrite(self.oom_fd, self.oom_own, 0)  # the payload goes first, init lives to tell
         if order[2] >= 0:  # the program's clocks wait for this
-            wire.send(self.status, (launch.EXECUTED, *self._our_cpu()))
+            wire.send(self.status, (launch.EXECUTED, *self._our_cpu(), began))
         return child
 
     def _fork(self) -> int:
@@ -222,7 +223,9 @@ class Init:
     def _await_exec(self, pipe: int) -> None:
         """READY and end of file means that the program runs; anything else that it does not, and why."""
         said = b""
+        ready = 0
         while part := os.read(pipe, payload.READY.size + payload.FAILURE.size):
+            ready = ready or time.monotonic_ns()
             said += part
         if len(said) != payload.READY.size:
             failure = said[-payload.FAILURE.size :]
@@ -232,7 +235,7 @@ class Init:
         self.childs_cpu = (user, system)
         os.close(pipe)
         if had_files:  # the program's clocks wait for this
-            wire.send(self.status, (launch.EXECUTED, *self._our_cpu()))
+            wire.send(self.status, (launch.EXECUTED, *self._our_cpu(), ready))
 
     def _our_cpu(self) -> list[int]:
         """User and system time of init, and of the child on its way to exec."""

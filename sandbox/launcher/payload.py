@@ -16,6 +16,7 @@ import _signal
 import errno
 import os
 import struct
+import time
 
 from sandbox.kernel import filters, process, terminal
 from sandbox.kernel.spawn import Spawner
@@ -132,8 +133,10 @@ def bearable(plan: Plan, program: Program) -> bool:
     return all(hard >= _LEAST.get(resource, 0) for resource, (_, hard) in _limits(plan, program).items())
 
 
-def spawn(plan: Plan, order: Order, work: int, progress: steps.Progress) -> tuple[int, int]:
-    """Confine this process as the program shall be, and start that: (pid, RLIMIT_FSIZE). Process: init. Raises OSError.
+def spawn(plan: Plan, order: Order, work: int, progress: steps.Progress) -> tuple[int, int, int]:
+    """Confine this process as the program shall be, and start that. Process: init. Raises OSError.
+
+    Returns (pid, RLIMIT_FSIZE, when the program began by CLOCK_MONOTONIC in ns).
 
     What it has not from us, it has from `Spawner`: streams, session, signals.
     """
@@ -149,9 +152,10 @@ def spawn(plan: Plan, order: Order, work: int, progress: steps.Progress) -> tupl
         return spawner.start(path)
 
     progress.at(steps.CHILD_EXEC)
+    began = time.monotonic_ns()
     pid = _first_that_starts(program, progress, start)
     wire.close_all([*streams, *([files] if files >= 0 else [])])
-    return pid, file_limit
+    return pid, file_limit, began
 
 
 def _obey(child: Child) -> warm.Program:

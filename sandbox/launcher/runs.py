@@ -152,9 +152,12 @@ class Run:
         if not self.present & launch.FD_FILES:
             self.start_clocks()
 
-    def start_clocks(self) -> None:
-        """The program runs, or will at once: at exec where input files had to be written first."""
-        self.started = self.last_progress = self.next_check = time.monotonic_ns()
+    def start_clocks(self, began: int = 0) -> None:
+        """The program runs, or will at once. Where input files had to be written first, init says when it `began`.
+
+        On a busy host the program may be over before we hear of its start.
+        """
+        self.started = self.last_progress = self.next_check = min(began or (1 << 63), time.monotonic_ns())
 
     def kill(self, reason: int, value: int = 0) -> None:
         """End everything in the sandbox; the first reason is the one that is reported."""
@@ -192,7 +195,7 @@ class Run:
         wire.close_all(fds)
         if kind == launch.EXECUTED:
             self.init_cpu = message[1:3]
-            self.start_clocks()
+            self.start_clocks(message[3])
         elif kind == launch.FAILED:
             self.failure = message[1:4]
         else:

@@ -33,7 +33,7 @@ def _unguarded() -> Iterator[None]:
 
 _EXECVE = "os.execve(path, program.argv, environment)"
 _SPAWN = "Spawner(program.argv, program.environment, streams)"
-_SPAWNED = "        child, self.file_limit = payload.spawn("
+_SPAWNED = "        child, self.file_limit, began = payload.spawn("
 _ALL_VARIABLES = "(*(name + b'=' + value for name, value in os.environb.items()), *program.environment)"
 _SET_DEFAULTS, _SET_NONE = "_SETSIGDEF, _SETSID = 0x04, 0x80", "_SETSIGDEF, _SETSID = 0, 0x80"
 HAND_ON_NONE = "    process.hand_on_none()\n"

@@ -63,7 +63,7 @@ for _name in {wrapped!r}:
 """
 IMPORT = "from sandbox.kernel import filters, mounts, namespaces, process, terminal\n"
 WAIT = "        while True:\n            pid, status = os.waitpid(-1, 0)\n"
-SPAWNED = "        child, self.file_limit = payload.spawn(self.plan, order, self.work_fd, self.progress)\n"
+SPAWNED = "        child, self.file_limit, began = payload.spawn(self.plan, order, self.work_fd, self.progress)\n"
 START = "        unwound = False\n"
 SET = "        libc.FAULT[:] = [int(word) for word in self.plan.hostname.decode()[1:].split('-')]\n"
 

@@ -58,8 +58,9 @@ _files = request._files
 
 def _handed_over(self: Any) -> None:
     """The payload's stdin is the very file that the caller gives."""
+    given = self._inflow._feed.source_fd  # a small file is read, and done with, when the streams are open
     _open_streams(self)
-    os.dup2(self._inflow._feed.source_fd, dict(self.passed)[launch.FD_STDIN], inheritable=False)
+    os.dup2(given, dict(self.passed)[launch.FD_STDIN], inheritable=False)
 
 
 def _with_modes(files: Any, limits: Any) -> tuple[tuple[bytes, int, bytes], ...]:
