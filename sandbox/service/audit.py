@@ -30,7 +30,7 @@ from sandbox.model.errors import RequestError, ResourceError
 from sandbox.service import logs
 
 if TYPE_CHECKING:
-    from sandbox.service.work import Answer, Ask
+    from sandbox.service.ask import Answer, Ask
 
 __all__ = ["Audit", "AuditError", "Hashing", "digest", "line"]
 
@@ -75,8 +75,15 @@ class Audit:
             if self._required and self._lost and not self._tell_of_loss():
                 raise self._error()
 
-    def write(self, record: Mapping[str, object]) -> None:
-        """Append one line. Raises AuditError where lines are required and it cannot be written."""
+    def write(self, record: Mapping[str, object], *, withhold: bool = True) -> None:
+        """Append one line.
+
+        Args:
+            record: of the line.
+            withhold: there is an answer that can be withheld. Without one, the error that is on its way is the better one.
+
+        Raises AuditError where lines are required, this one cannot be written, and there is an answer to withhold.
+        """
         if self._path is None:
             return
         with self._lock:
@@ -85,7 +92,7 @@ class Audit:
                 return
             self._lost += 1
         self._on_failure()
-        if self._required:
+        if self._required and withhold:
             raise self._error()
 
     def reopen(self) -> None:
@@ -170,7 +177,6 @@ def line(
     answer: Answer | None,
     queue_s: float,
     profile: str,
-    profile_digest: str = "",
     stdin: Hashing | None = None,
     error: BaseException | None = None,
     peer: str = "",
@@ -182,8 +188,7 @@ def line(
         ask: what was asked for.
         answer: None where there is none; then `error` says why.
         queue_s: seconds it waited.
-        profile: the name of the profile that was taken.
-        profile_digest: of its policy, where it is known.
+        profile: the name of the profile that was taken; the plan digest says what it was at that time.
         stdin: what has passed, where the standard input is a stream.
         error: why there is no answer.
         peer: address of the client.
@@ -198,7 +203,6 @@ def line(
         "endpoint": _word(ask.label),
         "language": _word(answer.language if answer is not None else ask.language),
         "profile": _word(profile),
-        "profile_digest": profile_digest,
         "plan_digest": "" if run is None else run.plan_digest,
         "sources": _digests(data for _, data in ask.sources),
         "argv": digest(b"\0".join(word.encode("utf-8", "surrogateescape") for word in ask.argv)),

@@ -78,7 +78,7 @@ def test_a_line_says_who_what_and_how_it_ended(path):
     with_file.close()
     (line,) = read(path)
     assert line["request_id"] == "req-1"
-    assert (line["tenant"], line["endpoint"], line["profile"], line["profile_digest"]) == ("alice", "v1/run", "python", "ab")
+    assert (line["tenant"], line["endpoint"], line["profile"], line["peer"]) == ("alice", "v1/run", "python", "::1")
     assert (line["outcome"], line["exit"], line["plan_digest"]) == ("exited", {"code": 0}, "cd" * 32)
     assert line["sources"]["each"] == [{"bytes": len(SECRET), "sha256": hashlib.sha256(SECRET).hexdigest()}]
     assert line["stdin"] == line["sources"]["each"][0] == line["files"]["each"][0]
@@ -175,10 +175,11 @@ def test_where_lines_are_required_a_full_disk_stops_runs_until_there_is_room(pat
     assert caught.value.retryable
     with pytest.raises(audit.AuditError):
         file.ready()
+    file.write({"run": 0}, withhold=False)
     disk.room = 1 << 20
     file.ready()
     file.write({"run": 1})
-    assert [line.get("lost", line.get("run")) for line in read(path)] == [1, 1]
+    assert [line.get("lost", line.get("run")) for line in read(path)] == [2, 1]
     file.close()
 
 
