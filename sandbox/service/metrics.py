@@ -25,6 +25,7 @@ from sandbox.model import errors
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
+
     from sandbox.service.ask import Answer
 
 __all__ = ["DIALECTS", "OTHER", "REASONS", "Metrics"]

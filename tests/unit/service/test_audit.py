@@ -70,7 +70,6 @@ def test_a_line_says_who_what_and_how_it_ended(path):
             answer=answer(make_result()),
             queue_s=0.0125,
             profile="python",
-            profile_digest="ab",
             peer="::1",
         )
     with_file = audit.Audit(path)
