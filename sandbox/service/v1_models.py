@@ -1,0 +1,228 @@
+"""The words of /v1: what requests may say (strictly), and what answers look like (for OpenAPI)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sandbox.model.errors import RequestError
+from sandbox.model.result import Outcome, RunResult
+from sandbox.service.ask import Answer, Ask
+from sandbox.service.work import Work
+
+Name = Annotated[str, Field(max_length=4096)]
+Word = Annotated[str, Field(max_length=131_072)]
+_MOST = 1000
+LimitMap = Annotated[dict[Annotated[str, Field(max_length=64)], int | Annotated[str, Field(max_length=64)]], Field(max_length=32)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Content(_Strict):
+    """The bytes of a file."""
+
+    content: str
+    encoding: Literal["utf8", "base64", "hex"] = "utf8"
+
+    def data(self, what: str) -> bytes:
+        """The bytes. Raises RequestError."""
+        return decoded(self.content, self.encoding, what)
+
+
+class SourceFile(Content):
+    """A source of the program. The first one is the main file."""
+
+    name: Name = ""
+
+
+class Tty(_Strict):
+    """A terminal for the program."""
+
+    rows: Annotated[int, Field(ge=1, le=1000)] = 24
+    columns: Annotated[int, Field(ge=1, le=1000)] = 80
+
+
+class RunBody(_Strict):
+    """What is to be run: `language` with `code` or `sources`, or `argv` alone, a command that is in the profile."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"language": "python", "code": "print(input())", "stdin": "hello\n"},
+                {"argv": ["echo", "hello"], "limits": {"wall": "2s"}},
+            ]
+        }
+    )
+
+    language: Annotated[str, Field(max_length=64)] | None = None
+    """Id, name or alias; see /v1/languages."""
+    version: Annotated[str, Field(max_length=100)] = "*"
+    """A selector as npm has it."""
+    argv: Annotated[list[Word], Field(max_length=_MOST)] | None = None
+    """A command, when there is no language."""
+    code: str | None = None
+    """One source."""
+    sources: Annotated[list[SourceFile], Field(max_length=_MOST)] | None = None
+    args: Annotated[list[Word], Field(max_length=_MOST)] = []
+    """Arguments of the program."""
+    stdin: str = ""
+    stdin_encoding: Literal["utf8", "base64", "hex"] = "utf8"
+    files: Annotated[dict[Name, Content], Field(max_length=_MOST)] = {}
+    """Put into the work directory."""
+    collect: Annotated[list[Name], Field(max_length=_MOST)] = []
+    """Names or patterns taken out of it afterwards; "." is everything."""
+    env: Annotated[dict[Name, Word], Field(max_length=_MOST)] = {}
+    cwd: Name | None = None
+    profile: Annotated[str, Field(max_length=64)] = ""
+    """See /v1/profiles; the server's first one, or that of the language, by default."""
+    limits: LimitMap = {}
+    """As in profiles: {"memory": "64MiB", "wall": "2s"}; never above those of the server."""
+    compile_limits: LimitMap = {}
+    """`cpu` and `memory` of the compiler."""
+    tty: Tty | None = None
+
+    @model_validator(mode="after")
+    def _one_program(self) -> RunBody:
+        if (self.language is None) == (self.argv is None):
+            raise ValueError("give either `language` or `argv`")
+        if self.language is not None and (self.code is None) == (self.sources is None):
+            raise ValueError("give either `code` or `sources`")
+        if self.argv is not None and (self.code is not None or self.sources is not None or self.args):
+            raise ValueError("`code`, `sources` and `args` belong to a `language`")
+        return self
+
+    def to_ask(self, work: Work, *, label: str, peer: str) -> Ask:
+        """What the core is asked. Raises RequestError."""
+        sources: tuple[tuple[str, bytes], ...] = ()
+        if self.code is not None:
+            sources = (("", decoded(self.code, "utf8", "code")),)
+        elif self.sources is not None:
+            sources = tuple((item.name, item.data(f"sources[{number}]")) for number, item in enumerate(self.sources))
+        return Ask(
+            language="" if self.language is None else work.resolve(self.language, self.version).id,
+            sources=sources,
+            argv=tuple(self.args if self.argv is None else self.argv),
+            stdin=decoded(self.stdin, self.stdin_encoding, "stdin"),
+            files={name: item.data(f"files[{name[:64]!r}]") for name, item in self.files.items()},
+            collect=tuple(self.collect),
+            env=self.env,
+            cwd=self.cwd,
+            profile=self.profile,
+            limits=self.limits,
+            compile_limits=self.compile_limits,
+            tty=None if self.tty is None else (self.tty.rows, self.tty.columns),
+            label=label,
+            peer=peer,
+        )
+
+
+def decoded(text: str, encoding: str, what: str) -> bytes:
+    """The bytes that a client means. Raises RequestError."""
+    try:
+        if encoding == "base64":
+            return base64.b64decode(text, validate=True)
+        return bytes.fromhex(text) if encoding == "hex" else text.encode()
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(f"{what}: is not {encoding}: {error}") from None
+
+
+def piece(data: bytes) -> dict[str, str]:
+    """Bytes of output in JSON: as text where they are UTF-8."""
+    try:
+        return {"text": data.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode("ascii")}
+
+
+def answer_of(identifier: str, answer: Answer) -> dict[str, Any]:
+    """The JSON form of an answer."""
+    stage = answer.compile
+    out: dict[str, Any] = {"id": identifier, "language": answer.language, "version": answer.version, "compile": None}
+    if stage is not None:
+        out["compile"] = {
+            "ok": stage.ok,
+            "reason": stage.reason,
+            "stdout": stage.stdout.decode("utf-8", "replace"),
+            "stderr": stage.stderr.decode("utf-8", "replace"),
+            "result": _result(stage.result),
+        }
+    out["run"] = _result(answer.run)
+    return out
+
+
+def _result(run: RunResult | None) -> dict[str, Any] | None:
+    return None if run is None else run.to_dict()
+
+
+def dump(value: Any) -> bytes:
+    """JSON as it is sent."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+
+
+class Named(BaseModel):
+    """A file that was not collected, and why."""
+
+    name: str
+    reason: str
+
+
+class RunAnswer(BaseModel):
+    """How one run ended; docs/result.md says what each field means."""
+
+    model_config = ConfigDict(extra="allow")
+
+    outcome: Outcome
+    exit: dict[str, int | str]
+    usage: dict[str, int]
+    timings: dict[str, int]
+    stdout: str
+    stderr: str
+    truncated: list[str]
+    files: dict[str, str]
+    """Name → base64."""
+    refused_files: list[Named]
+    evidence: list[dict[str, int | str]]
+    enforced: dict[str, Any]
+    degraded: list[dict[str, str]]
+    plan_digest: str
+
+
+class StageAnswer(BaseModel):
+    """What became of the compiler. `result` is null when the program was there already."""
+
+    ok: bool
+    reason: str
+    stdout: str
+    stderr: str
+    result: RunAnswer | None
+
+
+class Answered(BaseModel):
+    """What became of a run. `run` is null when the program was not compiled."""
+
+    id: str
+    language: str
+    version: str
+    compile: StageAnswer | None
+    run: RunAnswer | None
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, for programs and for people."""
+
+    code: str
+    message: str
+    hint: str
+    request_id: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every answer of /v1 that is no success."""
+
+    error: ErrorBody
