@@ -1,14 +1,14 @@
 """Piston's requests as what the core is asked for, and the core's answers as Piston's. Pure.
 
-Source: engineer-man/piston, `api/src/api/v2.js` and `api/src/job.js`; messages are worded as there. What is an internal error there
-(a file name that leads out, an argument that is no word) is a 400 here.
+Source: engineer-man/piston, `api/src/api/v2.js` and `api/src/job.js`; messages are worded as there. What is an internal error
+there (a file name that leads out, an argument that is no word) is a 400 here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sandbox.model.errors import RequestError
@@ -34,7 +34,15 @@ class Job:
     ask: Ask
 
 
-def to_job(body: Any, *, limits: Mapping[str, int], compile_limits: Mapping[str, int], infos: Sequence[LanguageInfo]) -> Job:
+def to_job(
+    body: Any,
+    *,
+    limits: Mapping[str, int],
+    compile_limits: Mapping[str, int],
+    infos: Sequence[LanguageInfo],
+    label: str = "",
+    peer: str = "",
+) -> Job:
     """What `POST /execute` and `init` ask for. Raises RequestError with Piston's message.
 
     Args:
@@ -42,6 +50,8 @@ def to_job(body: Any, *, limits: Mapping[str, int], compile_limits: Mapping[str,
         limits: the most that a run may have, by fields of `Limits`.
         compile_limits: likewise, of a compiler.
         infos: the languages that there are.
+        label: of the request, for figures and the audit.
+        peer: address of the client, likewise.
     """
     given: Mapping[str, Any] = body if isinstance(body, dict) else {}
     language, version, files = given.get("language"), given.get("version"), given.get("files")
@@ -64,6 +74,8 @@ def to_job(body: Any, *, limits: Mapping[str, int], compile_limits: Mapping[str,
     if not stages.is_compiled(runtime.info.id):  # its sources lie beside it anyway
         others = {name: data for name, data in others.items() if name not in dict(sources)}
     ask = Ask(
+        label=label,
+        peer=peer,
         language=runtime.info.id,
         sources=sources,
         files=others,
@@ -83,6 +95,11 @@ def to_job(body: Any, *, limits: Mapping[str, int], compile_limits: Mapping[str,
         },
     )
     return Job(runtime, ask)
+
+
+def streamed(ask: Ask, stdin: AsyncIterable[bytes]) -> Ask:
+    """The same run with its standard input as it comes; no newline is added then."""
+    return replace(ask, stdin=stdin)
 
 
 def ceilings(limits: Mapping[str, int], compile_limits: Mapping[str, int]) -> dict[str, int]:
@@ -125,6 +142,8 @@ def _stage(end: Ending, wrote: Streams, over: str, run: RunResult | None) -> dic
     status = {"stdout": "OL", "stderr": "EL"}.get(over, end.status)
     message = f"{over} length exceeded" if over else end.message
     signal = Signaled(end.signal).name if end.signal is not None else None
+    if status == "XX" and run is not None and isinstance(run.exit, Signaled):
+        signal = run.exit.name
     ended = status in ("TO", "OL", "EL")
     return {
         "signal": "SIGKILL" if ended else signal,
@@ -169,7 +188,7 @@ def _files(files: Sequence[Mapping[str, Any]]) -> tuple[tuple[tuple[str, bytes],
     sources: dict[str, bytes] = {}
     others: dict[str, bytes] = {}
     for index, file in enumerate(files):
-        encoding = file.get("encoding") if file.get("encoding") in _ENCODINGS else "utf8"
+        encoding = next((known for known in _ENCODINGS if known == file.get("encoding")), "utf8")
         name = _name(index, file.get("name"))
         try:
             data = {"utf8": text.encode, "base64": text.from_base64, "hex": text.from_hex}[encoding](file["content"])

@@ -25,7 +25,7 @@ def decode(data: bytes) -> str:
 
 
 def from_base64(text: str) -> bytes:
-    """Base64 as Node.js and Ruby take it: white space, the URL alphabet and missing padding are fine. Raises ValueError otherwise."""
+    """Base64 with white space, the URL alphabet or no padding, which Node.js and Ruby take too. Raises ValueError."""
     plain = _SPACE.sub("", text).replace("-", "+").replace("_", "/")
     if not _WORD.fullmatch(plain):
         raise ValueError("is not valid base64")

@@ -20,6 +20,7 @@ INFOS = [
 ]
 LIMITS = {"wall_ns": 30 * 10**9, "cpu_ns": 15 * 10**9, "memory_bytes": 512 << 20}
 COMPILE = {"cpu_ns": 30 * 10**9, "memory_bytes": 1 << 30}
+EXIT_0 = Exited(0)
 GOOD = {"language": "python", "version": "*", "files": [{"content": "print(1)"}]}
 
 
@@ -30,7 +31,7 @@ def job(**changes):
     )
 
 
-def result(outcome=Outcome.EXITED, end=Exited(0), *, stdout=b"", stderr=b"", truncated=(), evidence=()):
+def result(outcome=Outcome.EXITED, end=EXIT_0, *, stdout=b"", stderr=b"", truncated=(), evidence=()):
     return RunResult(
         outcome=outcome,
         exit=end,
@@ -245,7 +246,7 @@ def test_a_run_that_ended_well():
             result(Outcome.CANCELED, Signaled(9), evidence=(Evidence("caller", "cancel", 1),)),
             "XX",
             None,
-            None,
+            "SIGKILL",
             "Canceled by the caller",
         ),
     ],
