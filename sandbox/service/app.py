@@ -28,6 +28,7 @@ from sandbox.service.config import Config
 from sandbox.service.failures import Failure
 from sandbox.service.gone import ClientGone
 from sandbox.service.metrics import Metrics
+from sandbox.service.replays import Replays
 from sandbox.service.runs import Runs
 from sandbox.service.service import Service
 from sandbox.service.work import Work
@@ -38,7 +39,7 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 415: "unsupported_media_t
 
 def make_service(config: Config, work: Work | None = None) -> Service:
     """The parts. Raises RequestError for a file of tokens or an audit file that is not as it must be."""
-    metrics = Metrics(pools=lambda: service.work.stats())
+    metrics = Metrics(pools=lambda: service.work.stats())  # noqa: PLW0108 - it is made below
     audit = Audit(config.audit_file, required=config.audit_required, on_failure=metrics.audit_failed)
     admission = Admission(config, on_depth=metrics.queued)
     service = Service(
@@ -49,6 +50,7 @@ def make_service(config: Config, work: Work | None = None) -> Service:
         audit=audit,
         work=work or Work(config, admission, metrics=metrics, audit=audit),
         runs=Runs(config),
+        replays=Replays(config),
     )
     return service
 
@@ -68,7 +70,11 @@ def make_app(config: Config, work: Work | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         threads = concurrent.futures.ThreadPoolExecutor(2 * config.max_concurrency + 4, "sandbox service")
         asyncio.get_running_loop().set_default_executor(threads)
-        await service.work.start()
+        try:
+            await service.work.start()
+        except SandboxError as error:
+            service.failure = error
+            raise
         try:
             yield
             service.admission.draining = True
@@ -87,6 +93,7 @@ def make_app(config: Config, work: Work | None = None) -> FastAPI:
     )
     app.state.service = service
     app.include_router(v1.router(service))
+    app.include_router(v1.metrics_router(service))
     for name in _MORE:
         if importlib.util.find_spec(f"sandbox.service.{name}") is not None:
             more: APIRouter = importlib.import_module(f"sandbox.service.{name}").router(service)

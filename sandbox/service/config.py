@@ -71,6 +71,8 @@ class Config(BaseModel):
     """Names that requests may give in `Host`, beside the address itself; empty: any, but with `no_auth` only loopback's."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages of others that may call; none by default."""
+    proxies: tuple[str, ...] = ()
+    """Addresses of reverse proxies whose `X-Forwarded-For` and `-Proto` are believed."""
     callback_hosts: tuple[str, ...] = ()
     """Hosts that Judge0 callbacks may go to; none by default."""
     audit_file: Path | None = None
@@ -101,6 +103,8 @@ class Config(BaseModel):
     """Requests that wait for a turn; more are refused, or take the place of the one who waits with most."""
     queue_seconds: _Seconds = 30.0
     """The longest wait for a turn."""
+    grade_seconds: _Seconds = 300.0
+    """The longest grading of one submission."""
     drain_seconds: _Seconds = 60.0
     """How long a stop waits for what was accepted."""
     max_sandboxes: Annotated[int, Field(ge=1, le=256)] = 16
@@ -116,6 +120,8 @@ class Config(BaseModel):
     """Open connections."""
     websockets: Annotated[int, Field(ge=0, le=100_000)] = 64
     """Open WebSockets."""
+    message_bytes: _Count = MIB
+    """The longest message of a WebSocket."""
     stream_bytes: _Count = 4 * MIB
     """What is held for a client that reads its stream slowly; the run is ended beyond."""
     stream_seconds: _Seconds = 30.0

@@ -23,6 +23,7 @@ class Stdin:
         self._size = 0
         self._ended = False
         self._changed = asyncio.Condition()
+        self._woken: asyncio.Future[None] | None = None
 
     async def put(self, data: bytes) -> None:
         """One more piece; waits while too much is held. What comes after the end is dropped."""
@@ -32,6 +33,17 @@ class Stdin:
                 self._pieces.append(data)
                 self._size += len(data)
                 self._changed.notify_all()
+
+    def key(self, data: bytes) -> None:
+        """What a key sends: a byte or two, for which there is always room."""
+        if not self._ended:
+            self._pieces.append(data)
+            self._size += len(data)
+            self._woken = asyncio.ensure_future(self._wake())
+
+    async def _wake(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     async def end(self) -> None:
         """Nothing more will come."""

@@ -43,3 +43,7 @@ class Runs:
     def answer(self, tenant: str, identifier: str) -> bytes | None:
         """The answer of a run that ended."""
         return self._ended.get((tenant, identifier))
+
+    def forget(self, tenant: str, identifier: str) -> None:
+        """Keep the answer no longer."""
+        self._ended.drop((tenant, identifier))

@@ -7,11 +7,13 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
+from sandbox.model.errors import SandboxError
 from sandbox.service.access import Access
 from sandbox.service.admission import Admission
 from sandbox.service.audit import Audit
 from sandbox.service.config import Config
 from sandbox.service.metrics import Metrics
+from sandbox.service.replays import Replays
 from sandbox.service.runs import Runs
 from sandbox.service.tenant import Tenant
 from sandbox.service.work import Work
@@ -19,7 +21,12 @@ from sandbox.service.work import Work
 
 @dataclass(slots=True)
 class Service:
-    """The parts, each made once. `files` is what the dialects keep; they make it."""
+    """The parts, each made once.
+
+    Attributes:
+        files: what the dialects keep; they make it.
+        failure: why it could not start.
+    """
 
     config: Config
     access: Access
@@ -28,7 +35,9 @@ class Service:
     audit: Audit
     work: Work
     runs: Runs
+    replays: Replays
     files: Any = None
+    failure: SandboxError | None = None
 
     def tenant(self, request: HTTPConnection, scope: str = "run") -> Tenant:
         """Who sent a request, allowed to do this. Raises Forbidden."""

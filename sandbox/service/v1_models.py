@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import AsyncIterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sandbox.model.errors import RequestError
 from sandbox.model.result import Outcome, RunResult
-from sandbox.service.ask import Answer, Ask
+from sandbox.service.ask import Answer, Ask, LanguageInfo
 from sandbox.service.work import Work
 
 Name = Annotated[str, Field(max_length=4096)]
@@ -20,11 +21,13 @@ _MOST = 1000
 LimitMap = Annotated[dict[Annotated[str, Field(max_length=64)], int | Annotated[str, Field(max_length=64)]], Field(max_length=32)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A request: nothing in it is guessed at, and nothing that is not known is passed over."""
+
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
-class Content(_Strict):
+class Content(Strict):
     """The bytes of a file."""
 
     content: str
@@ -41,14 +44,14 @@ class SourceFile(Content):
     name: Name = ""
 
 
-class Tty(_Strict):
+class Tty(Strict):
     """A terminal for the program."""
 
     rows: Annotated[int, Field(ge=1, le=1000)] = 24
     columns: Annotated[int, Field(ge=1, le=1000)] = 80
 
 
-class RunBody(_Strict):
+class RunBody(Strict):
     """What is to be run: `language` with `code` or `sources`, or `argv` alone, a command that is in the profile."""
 
     model_config = ConfigDict(
@@ -97,18 +100,13 @@ class RunBody(_Strict):
             raise ValueError("`code`, `sources` and `args` belong to a `language`")
         return self
 
-    def to_ask(self, work: Work, *, label: str, peer: str) -> Ask:
-        """What the core is asked. Raises RequestError."""
-        sources: tuple[tuple[str, bytes], ...] = ()
-        if self.code is not None:
-            sources = (("", decoded(self.code, "utf8", "code")),)
-        elif self.sources is not None:
-            sources = tuple((item.name, item.data(f"sources[{number}]")) for number, item in enumerate(self.sources))
+    def to_ask(self, work: Work, *, label: str, peer: str, stdin: AsyncIterable[bytes] | None = None) -> Ask:
+        """What the core is asked, perhaps with an input that is still to come. Raises RequestError."""
         return Ask(
             language="" if self.language is None else work.resolve(self.language, self.version).id,
-            sources=sources,
+            sources=given_sources(self.code, self.sources),
             argv=tuple(self.args if self.argv is None else self.argv),
-            stdin=decoded(self.stdin, self.stdin_encoding, "stdin"),
+            stdin=decoded(self.stdin, self.stdin_encoding, "stdin") if stdin is None else stdin,
             files={name: item.data(f"files[{name[:64]!r}]") for name, item in self.files.items()},
             collect=tuple(self.collect),
             env=self.env,
@@ -130,6 +128,13 @@ def decoded(text: str, encoding: str, what: str) -> bytes:
         return bytes.fromhex(text) if encoding == "hex" else text.encode()
     except (binascii.Error, ValueError) as error:
         raise RequestError(f"{what}: is not {encoding}: {error}") from None
+
+
+def given_sources(code: str | None, sources: list[SourceFile] | None) -> tuple[tuple[str, bytes], ...]:
+    """The sources of a body, of which `code` is a single one without a name. Raises RequestError."""
+    if code is not None:
+        return (("", decoded(code, "utf8", "code")),)
+    return tuple((item.name, item.data(f"sources[{number}]")) for number, item in enumerate(sources or ()))
 
 
 def piece(data: bytes) -> dict[str, str]:
@@ -226,3 +231,58 @@ class ErrorAnswer(BaseModel):
     """Every answer of /v1 that is no success."""
 
     error: ErrorBody
+
+
+class RunState(BaseModel):
+    """A run that goes on."""
+
+    id: str
+    state: Literal["running", "canceling"]
+
+
+class LanguageAnswer(BaseModel):
+    """A language. `banner` is what its compiler or interpreter says of itself."""
+
+    id: str
+    name: str
+    version: str
+    aliases: list[str]
+    extensions: list[str]
+    banner: str
+
+    @classmethod
+    def of(cls, info: LanguageInfo) -> LanguageAnswer:
+        """From the core's own form."""
+        return cls(
+            id=info.id,
+            name=info.name,
+            version=info.version,
+            aliases=list(info.aliases),
+            extensions=list(info.extensions),
+            banner=info.banner,
+        )
+
+
+class ProfileAnswer(BaseModel):
+    """A profile, and the limits of a run in it that says nothing, which it cannot exceed either."""
+
+    name: str
+    description: str
+    limits: dict[str, int]
+
+
+class Health(BaseModel):
+    """All is well."""
+
+    status: Literal["ok"]
+    version: str
+
+
+class ReportAnswer(BaseModel):
+    """How a submission was judged; docs/report.schema.json has all of it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    verdict: Literal["AC", "PAC", "WA", "TLE", "MLE", "OLE", "RTE", "SV", "CE", "JE", "SKIPPED"]
+    score: float | None
+    reason: str

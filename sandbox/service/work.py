@@ -109,6 +109,10 @@ class Work:
         """A language by id, name or alias, in a version that fits. Raises UnknownLanguage."""
         return self.catalogue.resolve(name, version_selector)
 
+    def limits_of(self, profile: str, tenant: Tenant) -> dict[str, int]:
+        """Those of a command in a profile that says nothing."""
+        return ceilings.lowest(self._command_lane(profile).most, ceilings.parse(tenant.limits))
+
     @property
     def catalogue(self) -> Catalogue:
         """The languages; read when they are first asked for."""
