@@ -27,7 +27,7 @@ class Ask:
         sources: name → content; the first is the main file. A name may be "".
         argv: arguments after the program's own command, or the whole command.
         stdin: all of it, or as it comes; nothing by default.
-        files: put into the work directory beside the program.
+        files: name → content, or (content, mode); put into the work directory beside the program.
         collect: names or patterns taken out of it afterwards.
         env: further environment variables.
         cwd: absolute path inside; the work directory by default.
@@ -43,7 +43,7 @@ class Ask:
     sources: tuple[tuple[str, bytes], ...] = ()
     argv: tuple[str, ...] = ()
     stdin: bytes | AsyncIterable[bytes] | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, bytes | tuple[bytes, int]] = field(default_factory=dict)
     collect: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None

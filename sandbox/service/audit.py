@@ -207,7 +207,7 @@ def line(
         "sources": _digests(data for _, data in ask.sources),
         "argv": digest(b"\0".join(word.encode("utf-8", "surrogateescape") for word in ask.argv)),
         "stdin": stdin.digest() if stdin is not None else digest(ask.stdin if isinstance(ask.stdin, bytes) else b""),
-        "files": _digests(ask.files.values()),
+        "files": _digests(item if isinstance(item, bytes) else item[0] for item in ask.files.values()),
         "limits": {_word(name): _word(value) for name, value in ask.limits.items()},
         "queue_ms": round(queue_s * 1000, 3),
         "outcome": _outcome(answer, error),

@@ -39,10 +39,12 @@ class Failure:
     message: str
     hint: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    kind: str = ""  # the class of the library's error
 
     def to_dict(self, request_id: str) -> dict[str, dict[str, str]]:
         """The JSON form of /v1."""
-        return {"error": {"code": self.code, "message": self.message, "hint": self.hint, "request_id": request_id}}
+        words = {"code": self.code, "message": self.message, "hint": self.hint, "request_id": request_id}
+        return {"error": {**words, "class": self.kind} if self.kind else words}
 
 
 def of(error: BaseException) -> Failure:
@@ -51,23 +53,24 @@ def of(error: BaseException) -> Failure:
         return Failure(error.status, error.code, error.message, error.hint, error.headers)
     if isinstance(error, Refused):
         headers = {"Retry-After": str(error.retry_after), "X-Queue-Depth": str(error.depth)}
-        return Failure(error.status, error.reason, error.message, error.hint, headers)
+        return Failure(error.status, error.reason, error.message, error.hint, headers, "CapacityError")
     if isinstance(error, Forbidden):
         return Failure(403, "forbidden", error.message, error.hint)
     if isinstance(error, Canceled):
-        return Failure(409, "canceled", error.message, error.hint)
+        return Failure(409, "canceled", error.message, error.hint, kind="RequestError")
     if isinstance(error, UnknownLanguage):
-        return Failure(400, "unknown_language", error.message, error.hint)
+        return Failure(400, "unknown_language", error.message, error.hint, kind="RequestError")
     if isinstance(error, SandboxError):
         return _of_sandbox(error)
     return Failure(500, "internal", "something went wrong in the server", "the request id leads to its log")
 
 
 def _of_sandbox(error: SandboxError) -> Failure:
-    code = _WORD.sub("_", type(error).__name__).lower().removesuffix("_error")
+    kind = type(error).__name__
+    code = _WORD.sub("_", kind).lower().removesuffix("_error")
     words = str(error).removesuffix(f"; {error.hint}") if error.hint else str(error)
     if isinstance(error, RequestError) or (isinstance(error, LaunchError) and error.blame == "caller") or code == "policy":
-        return Failure(400, code, words, error.hint)
+        return Failure(400, code, words, error.hint, kind=kind)
     if isinstance(error, CapacityError) or error.retryable:
-        return Failure(503, code, words, error.hint, {"Retry-After": "1"})
-    return Failure(500, code, words, error.hint)
+        return Failure(503, code, words, error.hint, {"Retry-After": "1"}, kind)
+    return Failure(500, code, words, error.hint, kind=kind)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 from types import FrameType
 from typing import Any
@@ -80,6 +81,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say where it listens, once it does."""
         self._loop = asyncio.get_running_loop()
+        self._loop.add_signal_handler(signal.SIGHUP, self._service.audit.reopen)
         await super().startup(sockets)
         for item in sockets or ():
             logs.event("listening", address="{}:{}".format(*item.getsockname()[:2]))

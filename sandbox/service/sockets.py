@@ -83,7 +83,7 @@ async def serve(service: Service, socket: WebSocket) -> None:
         stdin = Stdin()
         handle = Handle(keys=stdin.key)
         ask = body.to_ask(service.work, label="v1/ws", peer=peer_of(socket), stdin=stdin)
-        await stdin.put(decoded(body.stdin, body.stdin_encoding, "stdin"))
+        await stdin.put(body.input())
         outbox = Outbox(service.config.stream_bytes)
         with service.runs.run(tenant.name, identifier, handle) as identifier:
 

@@ -38,6 +38,12 @@ class Content(Strict):
         return decoded(self.content, self.encoding, what)
 
 
+class InputFile(Content):
+    """A file for the work directory."""
+
+    mode: Annotated[int, Field(ge=0, le=0o777)] = 0o644
+
+
 class SourceFile(Content):
     """A source of the program. The first one is the main file."""
 
@@ -74,9 +80,8 @@ class RunBody(Strict):
     sources: Annotated[list[SourceFile], Field(max_length=_MOST)] | None = None
     args: Annotated[list[Word], Field(max_length=_MOST)] = []
     """Arguments of the program."""
-    stdin: str = ""
-    stdin_encoding: Literal["utf8", "base64", "hex"] = "utf8"
-    files: Annotated[dict[Name, Content], Field(max_length=_MOST)] = {}
+    stdin: str | Content = ""
+    files: Annotated[dict[Name, InputFile], Field(max_length=_MOST)] = {}
     """Put into the work directory."""
     collect: Annotated[list[Name], Field(max_length=_MOST)] = []
     """Names or patterns taken out of it afterwards; "." is everything."""
@@ -100,14 +105,18 @@ class RunBody(Strict):
             raise ValueError("`code`, `sources` and `args` belong to a `language`")
         return self
 
+    def input(self) -> bytes:
+        """The standard input that came with the body. Raises RequestError."""
+        return decoded(self.stdin, "utf8", "stdin") if isinstance(self.stdin, str) else self.stdin.data("stdin")
+
     def to_ask(self, work: Work, *, label: str, peer: str, stdin: AsyncIterable[bytes] | None = None) -> Ask:
         """What the core is asked, perhaps with an input that is still to come. Raises RequestError."""
         return Ask(
             language="" if self.language is None else work.resolve(self.language, self.version).id,
             sources=given_sources(self.code, self.sources),
             argv=tuple(self.args if self.argv is None else self.argv),
-            stdin=decoded(self.stdin, self.stdin_encoding, "stdin") if stdin is None else stdin,
-            files={name: item.data(f"files[{name[:64]!r}]") for name, item in self.files.items()},
+            stdin=self.input() if stdin is None else stdin,
+            files={name: (item.data(f"files[{name[:64]!r}]"), item.mode) for name, item in self.files.items()},
             collect=tuple(self.collect),
             env=self.env,
             cwd=self.cwd,
@@ -221,10 +230,14 @@ class Answered(BaseModel):
 class ErrorBody(BaseModel):
     """What went wrong, for programs and for people."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     code: str
     message: str
     hint: str
     request_id: str
+    kind: str | None = Field(default=None, alias="class")
+    """The class of the library's error, where it is one."""
 
 
 class ErrorAnswer(BaseModel):

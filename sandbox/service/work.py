@@ -157,18 +157,17 @@ class Work:
         finally:
             control.waits(None)
             if answer is not None or failure is not None:
-                self._audit.write(
-                    audit.line(
-                        tenant=tenant.name,
-                        ask=ask,
-                        answer=answer,
-                        queue_s=waited,
-                        profile=plan.lane.profile.name,
-                        stdin=hashing,
-                        error=failure,
-                        peer=ask.peer,
-                    )
+                line = audit.line(
+                    tenant=tenant.name,
+                    ask=ask,
+                    answer=answer,
+                    queue_s=waited,
+                    profile=plan.lane.profile.name,
+                    stdin=hashing,
+                    error=failure,
+                    peer=ask.peer,
                 )
+                self._audit.write(line, withhold=failure is None)
         self._metrics.ran(tenant.name, answer, waited, dialect=dialect)
         return answer
 
@@ -185,7 +184,7 @@ class Work:
         lane, known = plan.lane, plan.known
         if known is None:
             tell(Event("stage", "run"))
-            run = await self._run(plan, ask, ask.argv, ask.files, stdin, tell, handle, streamed=streamed)
+            run = await self._run(plan, ask, ask.argv, {**ask.files}, stdin, tell, handle, streamed=streamed)
             return Answer(run=run)
         memory = plan.limits.get("memory_bytes", lane.usual["memory_bytes"])
         stage: Stage | None = None
@@ -342,12 +341,12 @@ def _given(plan: _Plan) -> dict[str, str | int] | None:
     return {field: number for field, number in whole.items() if number != lane.outer[field]} or None
 
 
-def _beside(files: Mapping[str, bytes], program: Program) -> Mapping[str, bytes]:
+def _beside(files: Mapping[str, bytes | tuple[bytes, int]], program: Program) -> Mapping[str, FileContent]:
     """Further files. Raises RequestError for one that would take the place of the program's own."""
     for name in files:
         if name in program.files:
             raise RequestError(f"files: {name[:64]!r} is the name of a file of the program", hint="give it another name")
-    return files
+    return {**files}
 
 
 def _stage(run: RunResult | None, output: str, *, ok: bool, reason: str = "") -> Stage:
