@@ -27,7 +27,7 @@ _SIGNALS = {11: 7, 25: 8, 8: 9, 6: 10}
 _SIZE_SIGNAL = 25
 _SHELL = re.compile(r"[$&;<>|`]")  # what Judge0 takes out of arguments, which it gives to a shell
 _BLANK = b" \t\n\v\f\r\0"
-_TOO_LATE = "Compilation time limit exceeded."
+TOO_LATE = b"Compilation time limit exceeded."
 UNCONVERTIBLE = "some attributes for this submission cannot be converted to UTF-8, use base64_encoded=true query parameter"
 UNCONVERTIBLE_MANY = (
     "some attributes for one or more submissions cannot be converted to UTF-8, use base64_encoded=true query parameter"
@@ -132,7 +132,7 @@ def judge(submission: Submission, answer: Answer, record: Recorder) -> None:
         return
     result = compiler.result if compiler is not None else None
     if result is not None and result.outcome in (Outcome.CPU_TIME, Outcome.WALL_TIME, Outcome.IDLE_TIME):
-        compiled = {"compile_output": _TOO_LATE.encode()}
+        compiled = {"compile_output": TOO_LATE}
     elif not compiled.get("compile_output") and compiler is not None:
         compiled = {"compile_output": compiler.reason.encode()}
     submission.ended(NOT_COMPILED, **compiled)

@@ -7,10 +7,11 @@ import dataclasses
 import pytest
 
 from sandbox.model.errors import RequestError
-from sandbox.model.result import Evidence, Exited, Outcome, RunResult, Signaled, Timings, Usage
+from sandbox.model.result import Evidence, Exited, Outcome, Signaled
 from sandbox.service.ask import Answer, Event, LanguageInfo, Stage
 from sandbox.service.dialects import piston_maps, piston_names
 from sandbox.service.dialects.stages import Recorder
+from tests.support.results import result
 
 INFOS = [
     LanguageInfo(id="python3", name="Python 3", version="3.11.2", aliases=("python", "py", "py3"), extensions=(".py",)),
@@ -20,7 +21,6 @@ INFOS = [
 ]
 LIMITS = {"wall_ns": 30 * 10**9, "cpu_ns": 15 * 10**9, "memory_bytes": 512 << 20}
 COMPILE = {"cpu_ns": 30 * 10**9, "memory_bytes": 1 << 30}
-EXIT_0 = Exited(0)
 GOOD = {"language": "python", "version": "*", "files": [{"content": "print(1)"}]}
 
 
@@ -28,30 +28,6 @@ def job(**changes):
     body = {**GOOD, **changes}
     return piston_maps.to_job(
         {name: value for name, value in body.items() if value is not ...}, limits=LIMITS, compile_limits=COMPILE, infos=INFOS
-    )
-
-
-def result(outcome=Outcome.EXITED, end=EXIT_0, *, stdout=b"", stderr=b"", truncated=(), evidence=()):
-    return RunResult(
-        outcome=outcome,
-        exit=end,
-        usage=Usage(
-            cpu_user_ns=8_000_000,
-            cpu_system_ns=4_000_000,
-            wall_ns=154_000_000,
-            memory_peak_bytes=1_159_168,
-            pids_peak=1,
-            output_bytes=len(stdout) + len(stderr),
-        ),
-        timings=Timings(queue_ns=0, setup_ns=0, run_ns=0, teardown_ns=0),
-        stdout=stdout,
-        stderr=stderr,
-        truncated=truncated,
-        files={},
-        evidence=evidence,
-        enforced={},
-        degraded=(),
-        plan_digest="",
     )
 
 
