@@ -22,6 +22,7 @@ from sandbox.service import logs
 from sandbox.service.service import Service
 
 _MAX_HEAD = 32 << 10
+_SEND_BUFFER = 128 << 10
 _KEEP_ALIVE_S = 15
 _LAST_ANSWERS_S = 10  # for answers that are still being sent when all runs have ended
 _SETTLE_S = 0.2
@@ -122,6 +123,7 @@ def listen(host: str, port: int, *, patience_s: float) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(patience_s * 1000)))
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # the kernel would give megabytes to each
         opened.bind((host.strip("[]"), port))
         opened.listen(1024)
     except OSError as error:

@@ -6,6 +6,7 @@ import base64
 import concurrent.futures
 import io
 import json
+import socket
 import zipfile
 
 import httpx
@@ -16,8 +17,8 @@ from tests.support.served import served
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("service"), max_concurrency=2, stream_bytes=300_000) as running:
+def server(tmp_path_factory, run_options):
+    with served(tmp_path_factory.mktemp("service"), max_concurrency=2, stream_bytes=300_000, **run_options) as running:
         yield running
 
 
@@ -152,7 +153,7 @@ def _busy(http) -> float:
 def test_delete_ends_a_run(http):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         answer = pool.submit(http.post, "/v1/run", json={"argv": ["sleep", "20"]}, headers={"X-Request-Id": "long"})
-        wait_until(lambda: _busy(http) == 1)
+        wait_until(lambda: _busy(http) == 1, within=10)
         assert http.get("/v1/runs/long").json() == {"id": "long", "state": "running"}
         assert http.delete("/v1/runs/long").status_code == 202
         assert answer.result().json()["run"]["outcome"] == "canceled"
@@ -161,15 +162,19 @@ def test_delete_ends_a_run(http):
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
 def test_a_client_that_goes_away_ends_its_run(http, server, accept):
-    wait_until(lambda: _busy(http) == 0)
+    wait_until(lambda: _busy(http) == 0, within=10)
     with pytest.raises(httpx.ReadTimeout), httpx.Client(base_url=server.url, timeout=1.0) as client:
         client.post("/v1/run", json={"argv": ["sleep", "20"]}, headers={"accept": accept})
     wait_until(lambda: _busy(http) == 0, within=5)
 
 
-def test_a_client_that_does_not_read_ends_its_run_and_not_the_server(http):
+def test_a_client_that_does_not_read_ends_its_run_and_not_the_server(http, server):
     body = {"argv": ["sh", "-c", "head -c 900000 /dev/zero; sleep 15"]}
-    with http.stream("POST", "/v1/run", json=body, headers={"accept": "text/event-stream"}) as response:
+    slow = httpx.HTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)])
+    with (
+        httpx.Client(base_url=server.url, transport=slow, timeout=60) as reader,
+        reader.stream("POST", "/v1/run", json=body, headers={"accept": "text/event-stream"}) as response,
+    ):
         events = response.iter_lines()
         assert next(events) == "event: stage"
         wait_until(lambda: _busy(http) == 0, within=10)
