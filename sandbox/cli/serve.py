@@ -106,7 +106,7 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
 @click.argument("name")
 @click.pass_context
 def remove(ctx: click.Context, name: str) -> None:
-    """Take the token of NAME away; a running server notices within a second."""
+    """Take the token of NAME away; a running server notices at once."""
     from sandbox.service import tokens
 
     tokens.remove(ctx.obj.tokens, name)

@@ -10,6 +10,7 @@ The body is read here, as a whole: nothing behind this parses a byte of a reques
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+_LINGER_S = 2.0
 _TOO_LARGE = "the body has more than {} bytes"
 
 
@@ -81,7 +83,7 @@ class Guard:
                 body, held = await self._body(headers, receive)
             except Rejected as error:
                 self._service.metrics.refused(error.code)
-                await answer(sending, failures.of(error), request_id, close=True)
+                await refuse(receive, sending, failures.of(error), request_id)
                 return
             if body is None:
                 return
@@ -199,12 +201,27 @@ def body_of(failure: Failure, request_id: str) -> bytes:
     return dump({**failure.to_dict(request_id), "message": failure.message})
 
 
-async def answer(send: Send, failure: Failure, request_id: str, *, close: bool) -> None:
-    """Send a failure. `close`: there may be more of the request on its way, which nobody wants."""
-    headers = {**failure.headers, "content-type": "application/json", **({"connection": "close"} if close else {})}
-    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": failure.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body_of(failure, request_id)})
+async def refuse(receive: Receive, send: Send, failure: Failure, request_id: str) -> None:
+    """Send a failure in place of an answer, and end the connection.
+
+    What is still on its way is thrown away for a moment before: the kernel would answer it with a reset, which may reach the
+    client before the failure does.
+    """
+    body = body_of(failure, request_id)
+    headers = {**failure.headers, "content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+    await send({"type": "http.response.start", "status": failure.status, "headers": _encoded(headers)})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    break
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
 async def deny(scope: Scope, send: Send, failure: Failure) -> None:
@@ -212,7 +229,6 @@ async def deny(scope: Scope, send: Send, failure: Failure) -> None:
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008, "reason": failure.code})
         return
-    headers = [(b"content-type", b"application/json")]
-    headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in failure.headers.items()]
-    await send({"type": "websocket.http.response.start", "status": failure.status, "headers": headers})
+    headers = {"content-type": "application/json", **failure.headers}
+    await send({"type": "websocket.http.response.start", "status": failure.status, "headers": _encoded(headers)})
     await send({"type": "websocket.http.response.body", "body": body_of(failure, scope["state"]["request_id"])})

@@ -108,7 +108,8 @@ class Server(uvicorn.Server):
                 await self._service.admission.drained()
         left = self._service.admission.running + self._service.admission.depth
         if left:
-            logs.event("ended before everything was answered", level="error", left=left)
+            logs.event("ended before everything was done", level="error", left=left)
+            self._service.work.cancel_all()
         self.should_exit = True
 
 

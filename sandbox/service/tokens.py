@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +21,6 @@ from sandbox.service.tenant import SCOPES, Tenant
 
 _MAX_BYTES = 4 << 20
 _MOST = 10_000
-_LOOK_S = 1.0
 PREFIX = "sbx_"
 
 
@@ -65,20 +63,16 @@ class Tokens:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._looked = 0.0
         self._stamp: tuple[int, ...] | None = None
         self._all: list[tuple[str, Tenant]] = []
 
     def current(self) -> list[tuple[str, Tenant]]:
         """(digest, tenant) of each. A file that became unreadable leaves nobody in. Raises RequestError."""
-        now = time.monotonic()
-        if self._stamp is None or now - self._looked >= _LOOK_S:
-            stamp = _stamp(self._path)
-            if stamp != self._stamp:
-                self._all, self._stamp = [], None
-                self._all = [(token.sha256, token.tenant()) for token in read(self._path).tokens]
-                self._stamp = stamp
-            self._looked = now
+        stamp = _stamp(self._path)
+        if stamp != self._stamp:
+            self._all, self._stamp = [], None
+            self._all = [(token.sha256, token.tenant()) for token in read(self._path).tokens]
+            self._stamp = stamp
         return self._all
 
 

@@ -84,6 +84,7 @@ class Work:
         self._compile_ceiling = ceilings.parse(config.compile_limits)
         self._lanes: dict[tuple[str, ...], _Lane] = {}
         self._catalogue: Catalogue | None = None
+        self._live: set[Handle] = set()
 
     async def start(self) -> None:
         """Look at the languages, and run something: raises SandboxError where this host cannot do it."""
@@ -96,6 +97,11 @@ class Work:
     async def close(self) -> None:
         """End every sandbox."""
         await self._pool.close()
+
+    def cancel_all(self) -> None:
+        """End all that runs or waits; each is answered so."""
+        for control in tuple(self._live):
+            control.cancel()
 
     def stats(self) -> dict[str, int]:
         """Of all warm sandboxes."""
@@ -139,6 +145,7 @@ class Work:
         plan = self._plan(tenant, ask)
         self._audit.ready()
         control.waits(asyncio.current_task())
+        self._live.add(control)
         try:
             async with self._admission.admit(tenant) as waited:
                 if control.canceled:
@@ -156,6 +163,7 @@ class Work:
             raise
         finally:
             control.waits(None)
+            self._live.discard(control)
             if answer is not None or failure is not None:
                 line = audit.line(
                     tenant=tenant.name,
