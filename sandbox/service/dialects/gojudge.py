@@ -23,6 +23,7 @@ from sandbox.service.admission import Refused
 from sandbox.service.ask import Event
 from sandbox.service.dialects import gojudge_maps, http, text
 from sandbox.service.dialects.gojudge_maps import Command, Pipe
+from sandbox.service.dialects.stages import Recorder
 from sandbox.service.service import Service, peer_of
 from sandbox.service.store import Store
 from sandbox.service.tenant import Tenant
@@ -83,7 +84,7 @@ class _Handlers:
         tenant = self._service.tenant(request)
         if not http.is_json(request):
             raise RequestError("requests must be of type application/json")
-        limits = http.run_limits(self._service.config, tenant)
+        limits = http.command_limits(self._service.config, tenant)
         body = await http.body(request)
         found, pipes = gojudge_maps.commands(body, lambda name: self._content(tenant, name), limits, peer=peer_of(request))
         work = _Group(self._service, tenant, found, pipes, self._joining).perform()
@@ -231,10 +232,16 @@ class _Group:
     async def _one(self, index: int) -> _Result:
         command = self._commands[index]
         ask = replace(command.ask, stdin=self._inputs[index]) if index in self._inputs else command.ask
-        answer = await self._service.work.perform(self._tenant, ask, on_event=lambda event: self._pass_on(index, event))
+        record = Recorder(max((collector.most for collector in command.outputs.values()), default=0) + 1)
+
+        def hear(event: Event) -> None:
+            record(event)
+            self._pass_on(index, event)
+
+        answer = await self._service.work.perform(self._tenant, ask, on_event=hear)
         if answer.run is None:
             raise SandboxError("nothing was run")
-        return gojudge_maps.result(command, answer.run)
+        return gojudge_maps.result(command, answer.run, record.of("run", b"", b""))
 
     def _began(self, index: int) -> None:
         self._begun.add(index)

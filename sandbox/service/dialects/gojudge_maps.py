@@ -14,6 +14,7 @@ from sandbox.model.errors import RequestError
 from sandbox.model.result import Outcome, RunResult
 from sandbox.service.ask import Ask
 from sandbox.service.dialects import text
+from sandbox.service.dialects.stages import Streams
 
 ACCEPTED, FILE_ERROR, OUTPUT_LIMIT, INTERNAL = "Accepted", "File Error", "Output Limit Exceeded", "Internal Error"
 MOST_COMMANDS = 16
@@ -90,7 +91,7 @@ def commands(body: Any, cached: Cached, limits: Mapping[str, int], *, peer: str 
     return found, _pipes(given.get("pipeMapping") or [], found)
 
 
-def result(command: Command, run: RunResult) -> tuple[dict[str, Any], dict[str, bytes], dict[str, bytes]]:
+def result(command: Command, run: RunResult, wrote: Streams) -> tuple[dict[str, Any], dict[str, bytes], dict[str, bytes]]:
     """(the members of the result without files, contents of `files`, contents to be kept by the server)."""
     out = exports.go_judge(run)
     del out["files"]
@@ -100,7 +101,7 @@ def result(command: Command, run: RunResult) -> tuple[dict[str, Any], dict[str, 
     if out["status"] == FILE_ERROR and not errors:
         out["status"] = ACCEPTED
     files: dict[str, bytes] = {}
-    streams = {1: run.stdout, 2: run.stderr}
+    streams = {1: wrote.stdout, 2: wrote.stderr}
     for descriptor, collector in command.outputs.items():
         data = streams[descriptor]
         files[collector.name] = data[: collector.most]

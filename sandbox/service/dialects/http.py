@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from fastapi.responses import Response
 from starlette.requests import Request
 
 from sandbox.model.errors import RequestError
+from sandbox.policy.profile import Profile
 from sandbox.service import ceilings
 from sandbox.service.config import Config
 from sandbox.service.tenant import Tenant
@@ -55,6 +57,18 @@ def parse(raw: bytes | str) -> Any:
 def run_limits(config: Config, tenant: Tenant) -> dict[str, int]:
     """The most that a run of this tenant may have, by fields of `Limits`."""
     return ceilings.lowest(ceilings.parse(config.limits), ceilings.parse(tenant.limits))
+
+
+def command_limits(config: Config, tenant: Tenant) -> dict[str, int]:
+    """The same for a plain command, which has the limits of its profile too."""
+    allowed = tenant.profiles or config.profiles
+    name = next((name for name in config.profiles if name in allowed), config.profiles[0])
+    return ceilings.lowest(run_limits(config, tenant), _profile_limits(name))
+
+
+@functools.cache
+def _profile_limits(name: str) -> Mapping[str, int]:
+    return ceilings.of(Profile.load(name).policy.limits)
 
 
 def _no_constant(name: str) -> float:

@@ -151,7 +151,8 @@ class Desk:
         judge0_maps.average(submission, times, memories)
 
     async def _once(self, tenant: Tenant, submission: Submission, extra: Mapping[str, bytes], peer: str) -> None:
-        limits = http.run_limits(self._service.config, tenant)
+        config = self._service.config
+        limits = (http.run_limits if submission.language.language else http.command_limits)(config, tenant)
         if submission.language.number == PROJECT:
             await self._project(tenant, submission, extra, limits, peer)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -102,7 +103,9 @@ def test_memory_is_limited(base):
 
 
 def test_output_is_merged_in_order(base):
-    code = "import os\nfor n in range(3):\n    os.write(1, b'o'); import time; time.sleep(.05); os.write(2, b'e'); time.sleep(.05)"
+    code = (
+        "import os\nfor n in range(3):\n    os.write(1, b'o'); import time; time.sleep(.05); os.write(2, b'e'); time.sleep(.05)"
+    )
     assert run(base, code)["output"] == "oeoeoe"
 
 
@@ -166,7 +169,7 @@ def test_unknown_paths_and_packages(base):
 
 
 def talk(base: str, *messages: Any, until: str = "") -> tuple[list[dict[str, Any]], int]:
-    """Send messages, each after the first answer that has `until` in it when there is one; everything said, and the close code."""
+    """Send messages, each after the next answer that has `until` in it where it is given; all that is said, the close code."""
     said: list[dict[str, Any]] = []
     with connect(base.replace("http", "ws") + "/api/v2/connect", max_size=None) as socket:
         socket.send(messages[0] if isinstance(messages[0], str) else json.dumps(messages[0]))
@@ -174,14 +177,13 @@ def talk(base: str, *messages: Any, until: str = "") -> tuple[list[dict[str, Any
         if not until:
             for message in left:
                 socket.send(json.dumps(message))
-        try:
+        with contextlib.suppress(ConnectionClosed):
             while True:
                 said.append(json.loads(socket.recv(timeout=seconds(60))))
                 if until and left and until in json.dumps(said[-1]):
                     socket.send(json.dumps(left.pop(0)))
-        except ConnectionClosed as error:
-            assert error.rcvd is not None
-            return said, error.rcvd.code
+        assert socket.close_code is not None
+        return said, socket.close_code
 
 
 def test_a_conversation(base):

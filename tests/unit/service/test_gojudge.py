@@ -7,6 +7,7 @@ import pytest
 from sandbox.model.errors import RequestError
 from sandbox.model.result import CollectedFile, Exited, Outcome, Signaled
 from sandbox.service.dialects import gojudge_maps
+from sandbox.service.dialects.stages import Streams
 from tests.support.results import result
 
 LIMITS = {"cpu_ns": 10 * 10**9, "wall_ns": 20 * 10**9, "memory_bytes": 512 << 20, "pids": 128, "output_bytes": 1 << 20}
@@ -92,7 +93,7 @@ def test_bodies_without_commands(body):
 
 
 def told(run, **given):
-    return gojudge_maps.result(one(**given), run)
+    return gojudge_maps.result(one(**given), run, Streams(run.stdout, run.stderr, b""))
 
 
 @pytest.mark.parametrize(
