@@ -138,13 +138,13 @@ def _of_grading(routes: APIRouter, service: Service) -> None:
 
 
 def _of_server(routes: APIRouter, service: Service) -> None:
-    @routes.get("/languages", tags=["server"], responses=_errors(401, 403, 429))
+    @routes.get("/languages", tags=["server"], responses=_errors(*_ALWAYS))
     async def languages(request: Request) -> list[LanguageAnswer]:
         """The languages that this host has."""
         service.tenant(request)
         return [LanguageAnswer.of(info) for info in service.work.languages()]
 
-    @routes.get("/profiles", tags=["server"], responses=_errors(401, 403, 429))
+    @routes.get("/profiles", tags=["server"], responses=_errors(*_ALWAYS))
     async def profiles(request: Request) -> list[ProfileAnswer]:
         """The profiles that this caller may ask for, the first by default, with the limits of their runs."""
         tenant = service.tenant(request)
@@ -158,12 +158,12 @@ def _of_server(routes: APIRouter, service: Service) -> None:
             for name in offered
         ]
 
-    @routes.get("/health", tags=["server"])
+    @routes.get("/health", tags=["server"], responses=_errors(400, 403, 408, 413, 503))
     async def health() -> Health:
         """Whether the server is alive."""
         return Health(status="ok", version=sandbox.__version__)
 
-    @routes.get("/ready", tags=["server"], responses=_errors(503))
+    @routes.get("/ready", tags=["server"], responses=_errors(400, 403, 408, 413, 503))
     async def ready() -> Health:
         """Whether the server takes new runs."""
         if service.admission.draining:
@@ -179,7 +179,7 @@ def metrics_router(service: Service) -> APIRouter:
         "/metrics",
         response_model=None,
         tags=["server"],
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **_errors(401, 403, 429)},
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **_errors(*_ALWAYS)},
     )
     async def metrics(request: Request) -> Response:
         """Figures for Prometheus; scope `metrics`."""
@@ -191,7 +191,7 @@ def metrics_router(service: Service) -> APIRouter:
 
 
 def _states() -> dict[int | str, dict[str, Any]]:
-    return {202: {"model": RunState}, **_errors(401, 403, 404, 429)}
+    return {202: {"model": RunState}, **_errors(*_ALWAYS, 404)}
 
 
 def _no_run(identifier: str) -> Rejected:

@@ -61,7 +61,8 @@ def test_only_digests_are_kept_and_only_their_owner_reads_them(alice, place):
     file = place / "tokens.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     token = alice.headers["authorization"].removeprefix("Bearer ")
-    assert token not in file.read_text() and token not in (place / "service.log").read_text()
+    assert token not in file.read_text()
+    assert token not in (place / "service.log").read_text()
     assert [set(item) >= {"name", "sha256"} for item in json.loads(file.read_text())["tokens"]]
 
 
@@ -130,7 +131,8 @@ def test_bodies_are_bounded_together(alice, server):
     with socket.create_connection(("127.0.0.1", server.port)) as first:
         first.sendall(_head(alice, "Content-Length: 99000") + b"x" * 98_000)
         answer = _raw(server, _head(alice, "Content-Length: 99000") + b"x" * 98_000)
-    assert answer.startswith(b"HTTP/1.1 503") and b"Retry-After" in answer.title()
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"Retry-After" in answer.title()
     assert alice.post("/v1/run", json={"argv": ["true"]}).status_code == 200
 
 
@@ -145,13 +147,15 @@ def test_who_guesses_waits(server, alice):
         httpx.get(f"{server.url}/v1/languages", headers={"authorization": f"Bearer guess{number}"}).status_code
         for number in range(13)
     ]
-    assert statuses[0] == 401 and statuses[-1] == 429
+    assert statuses[0] == 401
+    assert statuses[-1] == 429
 
 
 def test_without_tokens_only_loopback_is_served(tmp_path):
     command = [sys.executable, "-m", "sandbox.cli", "serve", "--no-auth", "--host", "0.0.0.0", "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 125 and "loopback" in done.stderr
+    assert done.returncode == 125
+    assert "loopback" in done.stderr
 
 
 def test_without_tokens_a_name_that_leads_here_is_not_enough(tmp_path, run_options):

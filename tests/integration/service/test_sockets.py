@@ -49,7 +49,8 @@ def test_a_program_talks_with_its_client(line):
     assert _text(_until(line, "stdout")) == "cc\n"
     _say(line, type="eof")
     result = _until(line, "result")[-1]
-    assert result["run"]["exit"] == {"code": 1} and "EOFError" in result["run"]["stderr"]
+    assert result["run"]["exit"] == {"code": 1}
+    assert "EOFError" in result["run"]["stderr"]
     with pytest.raises(ConnectionClosed) as closed:
         line.recv(timeout=10)
     assert closed.value.rcvd.code == 1000
@@ -62,7 +63,8 @@ def test_a_terminal_has_a_size_and_keys(line):
     _say(line, type="resize", rows=33, columns=44)
     _say(line, type="signal", signal="SIGINT")
     messages = _until(line, "result")
-    assert "33 44" in _text(messages) and messages[-1]["run"]["exit"] == {"code": 7}
+    assert "33 44" in _text(messages)
+    assert messages[-1]["run"]["exit"] == {"code": 7}
 
 
 def test_a_signal_ends_a_run_without_a_terminal(line):
