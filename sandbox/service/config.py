@@ -9,9 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sandbox.model.errors import RequestError
+from sandbox.policy import units
 from sandbox.service import ceilings
 
 MIB = 1 << 20
@@ -51,6 +61,7 @@ def _compile_limits(given: Mapping[str, str | int]) -> Mapping[str, str | int]:
 
 LimitMap = Annotated[Mapping[str, str | int], AfterValidator(_known_limits)]
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
+_Bytes = Annotated[int, BeforeValidator(units.size), Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -92,7 +103,7 @@ class Config(BaseModel):
         default_factory=lambda: dict(_COMPILE_LIMITS)
     )
     """What one compiler may use at most: cpu, memory."""
-    source_bytes: _Count = 256 << 10
+    source_bytes: _Bytes = 256 << 10
     """All sources of one program together."""
 
     max_concurrency: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=_runs_at_once)
@@ -110,9 +121,9 @@ class Config(BaseModel):
     max_sandboxes: Annotated[int, Field(ge=1, le=256)] = 16
     """Launchers that are kept warm, one for each profile."""
 
-    body_bytes: _Count = 16 * MIB
+    body_bytes: _Bytes = 16 * MIB
     """The longest body of a request."""
-    bodies_bytes: Annotated[int, Field(ge=1)] = 256 * MIB
+    bodies_bytes: _Bytes = 256 * MIB
     """All bodies that are held at once."""
     request_seconds: _Seconds = 30.0
     """The time for a whole request to arrive: its head, and then its body."""
@@ -120,15 +131,15 @@ class Config(BaseModel):
     """Open connections."""
     websockets: Annotated[int, Field(ge=0, le=100_000)] = 64
     """Open WebSockets."""
-    message_bytes: _Count = MIB
+    message_bytes: _Bytes = MIB
     """The longest message of a WebSocket."""
-    stream_bytes: _Count = 4 * MIB
+    stream_bytes: _Bytes = 4 * MIB
     """What is held for a client that reads its stream slowly; the run is ended beyond."""
     stream_seconds: _Seconds = 30.0
     """How long a client may read nothing of what is sent."""
     kept_results: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
     """Answers that are kept for GET /v1/runs/{id} and for idempotency keys."""
-    kept_bytes: Annotated[int, Field(ge=0)] = 64 * MIB
+    kept_bytes: _Bytes = 64 * MIB
     """All of them together."""
     kept_seconds: _Seconds = 600.0
     """How long."""
