@@ -89,7 +89,12 @@ class _Handlers:
         found, pipes = gojudge_maps.commands(body, lambda name: self._content(tenant, name), limits, peer=peer_of(request))
         work = _Group(self._service, tenant, found, pipes, self._joining).perform()
         results = await gone.unless_gone(request, work)
-        return http.answer([self._told(tenant, *result) for result in results])
+        room = self._service.config.body_bytes
+        told = []
+        for out, files, kept in results:
+            room -= sum(map(len, files.values()))
+            told.append(self._told(tenant, out, files, kept) if room >= 0 else gojudge_maps.too_large(out, files))
+        return http.answer(told)
 
     async def files(self, request: Request) -> Response:
         tenant = self._service.tenant(request, "files")

@@ -126,6 +126,13 @@ def result(command: Command, run: RunResult, wrote: Streams) -> tuple[dict[str, 
     return out, {name: data for name, data in files.items() if name not in kept}, kept
 
 
+def too_large(out: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The result of a command whose files do not fit into the answer any more."""
+    said = "the files of all commands together are more than one answer holds"
+    errors = [{"name": name, "type": "CollectSizeExceeded", "message": said} for name in files]
+    return {**out, "status": FILE_ERROR, "error": said, "files": {}, "fileError": [*out.get("fileError", []), *errors]}
+
+
 def failure(message: str) -> dict[str, Any]:
     """The result of a command that could not be started."""
     return {"status": INTERNAL, "exitStatus": 0, "error": message, "time": 0, "memory": 0, "runTime": 0}

@@ -97,7 +97,7 @@ class _Handlers:
         submission, wrong = self._submission(tenant, given, encoded=encoded)
         if submission is None:
             return http.answer(wrong, 422)
-        if self._desk.is_full():
+        if self._desk.is_full(tenant):
             return http.answer({"error": "queue is full"}, 503, {"Retry-After": "1"})
         if not wait:
             self._desk.later(tenant, submission, peer_of(request))
@@ -117,7 +117,7 @@ class _Handlers:
         several = several if isinstance(several, list) else []
         if not several or len(several) > BATCH:
             return http.answer({"error": _TOO_MANY if several else _EMPTY}, 400)
-        if self._desk.is_full(len(several)):
+        if self._desk.is_full(tenant, len(several)):
             return http.answer({"error": "queue is full"}, 503, {"Retry-After": "1"})
         answers: list[Any] = []
         for one in several:

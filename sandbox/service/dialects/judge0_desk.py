@@ -23,7 +23,8 @@ from sandbox.service.service import Service
 from sandbox.service.store import Store
 from sandbox.service.tenant import Tenant
 
-_MOST_WAITING = 100  # what Judge0 has unless it is told other
+_MOST_WAITING = 100  # of one tenant: what Judge0 has unless it is told other
+_TENANTS = 4  # that may all have so much
 _EXTRACTED_BYTES = 10 << 20
 _EXTRACTED_FILES = 200
 _COMPILE_SCRIPTS = ("compile.sh", "compile")
@@ -60,9 +61,17 @@ class Desk:
         runs = sum(item.status == PROCESSING for item in self._waiting.values())
         return len(self._waiting) - runs, runs
 
-    def is_full(self, more: int = 1) -> bool:
-        """Whether so many more are too many."""
-        return self.waiting[0] + more > self.most_waiting
+    def is_full(self, tenant: Tenant, more: int = 1) -> bool:
+        """Whether so many more are too many. One tenant has a quarter of the room, in number and in bytes."""
+        own = [item.size for (name, _), item in self._waiting.items() if name == tenant.name]
+        held = sum(item.size for item in self._waiting.values())
+        bytes_ = self._service.config.kept_bytes
+        return (
+            len(own) + more > self.most_waiting
+            or len(self._waiting) + more > _TENANTS * self.most_waiting
+            or sum(own) > bytes_ // _TENANTS
+            or held > bytes_
+        )
 
     def find(self, tenant: Tenant, token: str) -> Submission | None:
         """A submission of this tenant."""

@@ -54,25 +54,12 @@ def to_job(
         peer: address of the client, likewise.
     """
     given: Mapping[str, Any] = body if isinstance(body, dict) else {}
-    language, version, files = given.get("language"), given.get("version"), given.get("files")
-    if not language or not isinstance(language, str):
-        raise RequestError("language is required as a string")
-    if not version or not isinstance(version, str):
-        raise RequestError("version is required as a string")
-    if not isinstance(files, list):
-        raise RequestError("files is required as an array")
-    for index, file in enumerate(files):
-        if not isinstance(file, dict) or not isinstance(file.get("content"), str):
-            raise RequestError(f"files[{index}].content is required as a string")
-    runtime = piston_names.find(language, version, infos)
-    if runtime is None:
-        raise RequestError(f"{text.decode(text.encode(f'{language[:100]}-{version[:100]}'))} runtime is unknown")
-    if not any(not file.get("encoding") or file["encoding"] == "utf8" for file in files):
-        raise RequestError("files must include at least one utf8 encoded file")
+    runtime, files = _checked(given, infos)
     own = _limits(given, limits, compile_limits)
     sources, others = _files(files)
     if not stages.is_compiled(runtime.info.id):  # its sources lie beside it anyway
-        others = {name: data for name, data in others.items() if name not in dict(sources)}
+        own_names = {name for name, _ in sources}
+        others = {name: data for name, data in others.items() if name not in own_names}
     ask = Ask(
         label=label,
         peer=peer,
@@ -157,6 +144,26 @@ def _stage(end: Ending, wrote: Streams, over: str, run: RunResult | None) -> dic
         "cpu_time": _ms(end.cpu_ns),
         "wall_time": _ms(end.wall_ns),
     }
+
+
+def _checked(given: Mapping[str, Any], infos: Sequence[LanguageInfo]) -> tuple[Runtime, list[dict[str, Any]]]:
+    """The language and the files, checked in Piston's order. Raises RequestError."""
+    language, version, files = given.get("language"), given.get("version"), given.get("files")
+    if not language or not isinstance(language, str):
+        raise RequestError("language is required as a string")
+    if not version or not isinstance(version, str):
+        raise RequestError("version is required as a string")
+    if not isinstance(files, list):
+        raise RequestError("files is required as an array")
+    for index, file in enumerate(files):
+        if not isinstance(file, dict) or not isinstance(file.get("content"), str):
+            raise RequestError(f"files[{index}].content is required as a string")
+    runtime = piston_names.find(language, version, infos)
+    if runtime is None:
+        raise RequestError(f"{text.decode(text.encode(f'{language[:100]}-{version[:100]}'))} runtime is unknown")
+    if not any(not file.get("encoding") or file["encoding"] == "utf8" for file in files):
+        raise RequestError("files must include at least one utf8 encoded file")
+    return runtime, files
 
 
 def _limits(given: Mapping[str, Any], limits: Mapping[str, int], compile_limits: Mapping[str, int]) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.clock import seconds
+from tests.support.require import require
 from tests.support.serving import serving
 
 pytestmark = pytest.mark.requires("userns")
@@ -26,8 +26,10 @@ def base(degraded):
         yield url
 
 
+@pytest.mark.requires("ultra-piston")
 def test_ultra_piston(base):
-    ultra_piston = pytest.importorskip("ultra_piston")
+    import ultra_piston
+
     client = ultra_piston.PistonClient(base_url=f"{base}/api/v2", rate_limit=0)
     assert {"python", "c++"} <= {item.language for item in client.get_runtimes()}
     assert all(item.installed for item in client.get_packages())
@@ -48,9 +50,10 @@ def in_a_loop(work: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(whole())
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.requires("aiopyston")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of aiohttp, about how it is called there
 def test_aiopyston(base):
-    pyston = pytest.importorskip("pyston")
+    import pyston
 
     async def work() -> None:
         client = pyston.PystonClient(base_url=f"{base}/api/v2/piston/")
@@ -70,8 +73,10 @@ def test_aiopyston(base):
     in_a_loop(work)
 
 
+@pytest.mark.requires("judge0")
 def test_judge0(base):
-    judge0 = pytest.importorskip("judge0")
+    import judge0
+
     client = judge0.Client(endpoint=base)
     assert client.version == "1.13.1"
     cases = [("hi", "hi"), ("a", "b")]
@@ -102,14 +107,10 @@ console.log(JSON.stringify([
 @pytest.fixture(scope="module")
 def npm_client(tmp_path_factory):
     """A directory with piston-client as npm installs it."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not on this host")
+    require("npm registry")
     here = tmp_path_factory.mktemp("npm")
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "piston-client@1.0.2"]
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=seconds(100), check=False)
-    if done.returncode:
-        pytest.skip(f"npm cannot fetch piston-client here (has it a network?): {done.stderr[-200:]}")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "piston-client@1.0.2"]
+    subprocess.run(command, cwd=here, capture_output=True, timeout=seconds(100), check=True)
     (here / "script.mjs").write_text(SCRIPT)
     return here
 

@@ -90,6 +90,13 @@ def test_ends_of_all_kinds(client):
     assert several[8]["error"]
 
 
+def test_an_answer_holds_so_much(client):
+    big = {"args": ["sh", "-c", "head -c 9000000 /dev/zero > f"], "copyOut": ["f"]}
+    first, second = run(client, big, big)
+    assert (first["status"], len(first["files"]["f"])) == ("Accepted", 9_000_000)
+    assert (second["status"], second["files"], second["fileError"][0]["type"]) == ("File Error", {}, "CollectSizeExceeded")
+
+
 def test_a_pipe_between_two_commands(client):
     found = run(
         client,

@@ -48,7 +48,7 @@ def test_a_script(base):
     assert (found["stdout"], found["stderr"], found["output"], found["code"], found["signal"]) == ("hi\n", "", "hi\n", 0, None)
     assert (found["message"], found["status"]) == (None, None)
     assert found["memory"] > 0
-    assert found["wall_time"] >= 1
+    assert all(isinstance(found[name], int) for name in ("cpu_time", "wall_time"))
 
 
 @pytest.mark.parametrize("path", ["/api/v2/execute", "/api/v2/execute/", "/api/v2/piston/execute", "/api/v2/piston/execute/"])
