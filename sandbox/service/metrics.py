@@ -141,6 +141,12 @@ class Metrics:
         if answer.compile is not None and answer.compile.result is not None:
             self._build.observe(answer.compile.result.timings.run_ns / _SECOND)
 
+    def graded(self, tenant: str, verdict: str, queue_s: float) -> None:
+        """A submission was judged; its verdict counts as the outcome."""
+        self._runs.labels(verdict, "grade").inc()
+        self._tenant_runs.labels(self._tenants(tenant)).inc()
+        self._wait.observe(queue_s)
+
     def failed(self, error: BaseException, *, dialect: str) -> None:
         """A run ended without an answer."""
         own = isinstance(error, errors.SandboxError) and type(error).__module__ == errors.__name__
