@@ -28,6 +28,7 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import connect
 
+from tests.support.clock import wait_until
 from tests.support.served import Served, served
 
 _BOMBS: dict[str, dict[str, Any]] = {
@@ -186,12 +187,9 @@ def load_for(seconds: float, *, good: int = 3, evil: int = 4, **settings: Any) -
 
 def _settled(server: Served, before: dict[str, int]) -> dict[str, int]:
     """The state when what was given up has ended."""
-    end = time.monotonic() + 20
-    while True:
-        now = _state(server)
-        if time.monotonic() > end or all(now[kind] <= before[kind] + 2 for kind in ("descriptors", "processes")):
-            return now
-        time.sleep(0.2)
+    with contextlib.suppress(AssertionError):  # the figures tell
+        wait_until(lambda: all(_state(server)[kind] <= before[kind] + 2 for kind in ("descriptors", "processes")), within=20)
+    return _state(server)
 
 
 def main() -> None:
