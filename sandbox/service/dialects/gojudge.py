@@ -82,8 +82,6 @@ class _Handlers:
 
     async def run(self, request: Request) -> Response:
         tenant = self._service.tenant(request)
-        if not http.is_json(request):
-            raise RequestError("requests must be of type application/json")
         limits = http.command_limits(self._service.config, tenant)
         body = await http.body(request)
         found, pipes = gojudge_maps.commands(body, lambda name: self._content(tenant, name), limits, peer=peer_of(request))

@@ -62,12 +62,13 @@ class Desk:
         return len(self._waiting) - runs, runs
 
     def is_full(self, tenant: Tenant, more: int = 1) -> bool:
-        """Whether so many more are too many. One tenant has a quarter of the room, in number and in bytes."""
+        """Whether so many more are too many, or the server stops. One tenant has a quarter of the room."""
         own = [item.size for (name, _), item in self._waiting.items() if name == tenant.name]
         held = sum(item.size for item in self._waiting.values())
         bytes_ = self._service.config.kept_bytes
         return (
-            len(own) + more > self.most_waiting
+            self._service.admission.draining
+            or len(own) + more > self.most_waiting
             or len(self._waiting) + more > _TENANTS * self.most_waiting
             or sum(own) > bytes_ // _TENANTS
             or held > bytes_
@@ -143,7 +144,8 @@ class Desk:
         """As many runs as are asked for, until one is not accepted. Raises Refused."""
         times, memories = [], []
         try:
-            extra = await asyncio.to_thread(_extracted, submission.values["additional_files"])
+            archive = submission.values["additional_files"]
+            extra = await asyncio.to_thread(_extracted, archive) if archive else {}
             for _ in range(submission.values["number_of_runs"]):
                 await self._once(tenant, submission, extra, peer)
                 if submission.status == NOT_COMPILED or "time" not in submission.results:
@@ -239,10 +241,8 @@ def _wrong_callback(url: str, allowed: tuple[str, ...]) -> str:
     return ""
 
 
-def _extracted(archive: bytes | None) -> dict[str, bytes]:
+def _extracted(archive: bytes) -> dict[str, bytes]:
     """The files of a zip, bounded, without links and names that lead out. Blocks. Raises RequestError."""
-    if not archive:
-        return {}
     with tempfile.NamedTemporaryFile(suffix=".zip") as file:
         file.write(archive)
         file.flush()

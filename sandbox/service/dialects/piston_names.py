@@ -60,6 +60,8 @@ def runtime_of(info: LanguageInfo) -> Runtime:
 
 def find(language: str, selector: str, infos: Iterable[LanguageInfo]) -> Runtime | None:
     """The latest runtime of this name or alias whose version fits; a name of ours is taken where Piston has none such."""
+    if "latest" in selector:  # a tag of npm's, and no version
+        return None
     runtimes = [runtime_of(info) for info in infos]
     named = [item for item in runtimes if language == item.name or language in item.aliases]
     named = named or [item for item in runtimes if language == item.info.id or language in item.info.aliases]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.clock import seconds
 from tests.support.require import require
-from tests.support.serving import serving
+from tests.support.served import served
 
 pytestmark = pytest.mark.requires("userns")
 CPP = '#include <iostream>\nint main(){ int n; std::cin >> n; std::cout << n * 2 << "\\n"; }'
@@ -21,9 +21,9 @@ ENDLESS = "while True: pass"
 
 
 @pytest.fixture(scope="module")
-def base(degraded):
-    with serving(allow_degraded=degraded) as url:
-        yield url
+def base(run_options, tmp_path_factory):
+    with served(tmp_path_factory.mktemp("clients"), **run_options) as server:
+        yield server.url
 
 
 @pytest.mark.requires("ultra-piston")

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.support.clock import seconds, wait_until
-from tests.support.serving import serving
+from tests.support.served import served
 
 pytestmark = pytest.mark.requires("userns")
 DONE = {"id": 3, "description": "Accepted"}
@@ -43,9 +43,12 @@ def hook():
 
 
 @pytest.fixture(scope="module")
-def client(degraded, hook):
-    allowed = [f"127.0.0.1:{hook.server_port}"]
-    with serving(allow_degraded=degraded, callback_hosts=allowed) as url, httpx.Client(base_url=url, timeout=seconds(90)) as made:
+def client(run_options, hook, tmp_path_factory):
+    settings = {"callback_hosts": [f"127.0.0.1:{hook.server_port}"], "languages": ["python3", "cpp", "c", "bash"], **run_options}
+    with (
+        served(tmp_path_factory.mktemp("judge0"), **settings) as server,
+        httpx.Client(base_url=server.url, timeout=seconds(90)) as made,
+    ):
         yield made
 
 

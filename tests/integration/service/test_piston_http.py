@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.support.clock import seconds
-from tests.support.serving import serving
+from tests.support.served import served
 
 pytestmark = pytest.mark.requires("userns")
 PYTHON = {"language": "python", "version": "*"}
@@ -21,9 +21,10 @@ CPP = "#include <iostream>\nint main(int n, char** a){ std::string s; std::getli
 
 
 @pytest.fixture(scope="module")
-def base(degraded):
-    with serving(allow_degraded=degraded, limits={"wall": "20s", "cpu": "10s", "output": "64KiB", "memory": "512MiB"}) as url:
-        yield url
+def base(run_options, tmp_path_factory):
+    limits = {"wall": "20s", "cpu": "10s", "output": "64KiB", "memory": "512MiB"}
+    with served(tmp_path_factory.mktemp("piston"), limits=limits, **run_options) as server:
+        yield server.url
 
 
 def execute(base: str, body: Any, path: str = "/api/v2/execute", **options: Any) -> httpx.Response:

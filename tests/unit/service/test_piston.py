@@ -46,6 +46,7 @@ def job(**changes):
         ({"files": [{"content": "x"}, {"content": 5}]}, "files[1].content is required as a string"),
         ({"files": [None]}, "files[0].content is required as a string"),
         ({"language": "brainfork"}, "brainfork-* runtime is unknown"),
+        ({"version": "latest"}, "python-latest runtime is unknown"),
         ({"version": "2.x"}, "python-2.x runtime is unknown"),
         ({"version": "not a version"}, "python-not a version runtime is unknown"),
         ({"files": []}, "files must include at least one utf8 encoded file"),
