@@ -129,6 +129,8 @@ class Config(BaseModel):
     """The time for a whole request to arrive: its head, and then its body."""
     connections: _Count = 1024
     """Open connections."""
+    connections_of_peer: Annotated[int, Field(ge=0, le=1_000_000)] = 256
+    """Of them, those of one address; 0: all, for a reverse proxy in front."""
     websockets: Annotated[int, Field(ge=0, le=100_000)] = 64
     """Open WebSockets."""
     message_bytes: _Bytes = MIB

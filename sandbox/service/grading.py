@@ -77,7 +77,7 @@ class GradeBody(Strict):
 
 
 async def grade(
-    service: Service, tenant: Tenant, body: GradeBody, peer: str, on_event: Callable[[Event], object] = lambda _: None
+    service: Service, tenant: Tenant, body: GradeBody, peer: str, on_event: Callable[[Event], object] | None
 ) -> dict[str, Any]:
     """The report, as docs/report.schema.json has it. Raises Refused, RequestError, SandboxError."""
     known = service.work.catalogue.get(service.work.resolve(body.language, body.version).id)
@@ -102,7 +102,7 @@ async def _graded(
     body: GradeBody,
     submission: Source,
     place: Path,
-    on_event: Callable[[Event], object],
+    on_event: Callable[[Event], object] | None,
 ) -> Report:
     with _problem(body, place) as problem:
         bounded = _within(problem, service, tenant)
@@ -111,7 +111,8 @@ async def _graded(
         try:
             async with asyncio.timeout(service.config.grade_seconds), contextlib.aclosing(events):
                 async for event in events:
-                    on_event(event)
+                    if on_event is not None:
+                        on_event(event)
                     if event.report is not None:
                         return event.report
         except TimeoutError:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
+from collections import Counter
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from fastapi import FastAPI
@@ -24,19 +26,32 @@ from sandbox.service.service import Service
 _MAX_HEAD = 32 << 10
 _SEND_BUFFER = 128 << 10
 _KEEP_ALIVE_S = 15
+_DESCRIPTORS = 65_536
 _LAST_ANSWERS_S = 10  # for answers that are still being sent when all runs have ended
 _SETTLE_S = 0.2
 
 
 class _Protocol(H11Protocol):
-    """A connection that must bring the head of a request in time. uvicorn itself bounds only the time between requests."""
+    """A connection that must bring the head of a request in time, and is one of so many.
+
+    uvicorn itself bounds only the time between requests, and answers those that are too many without closing them.
+    """
 
     _patience_s = 30.0
+    _most = 1024
+    _most_of_peer = 256
+    _peers: ClassVar[Counter[str]] = Counter()
     _timer: asyncio.TimerHandle | None = None
+    _peer = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._wait()
+        self._peer = self.client[0] if self.client else ""
+        self._peers[self._peer] += 1
+        if len(self.connections) > self._most or self._peers[self._peer] > self._most_of_peer:
+            transport.abort()
+        else:
+            self._wait()
 
     def data_received(self, data: bytes) -> None:
         if self._timer is None and not self._serving():
@@ -47,11 +62,20 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
+        self._forget_peer()
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._stop()
+        self._forget_peer()  # WebSockets have a bound of their own
         super().handle_websocket_upgrade(event)
+
+    def _forget_peer(self) -> None:
+        peer, self._peer = self._peer, ""
+        if peer:
+            self._peers[peer] -= 1
+            if not self._peers[peer]:
+                del self._peers[peer]
 
     def _serving(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -133,11 +157,28 @@ def listen(host: str, port: int, *, patience_s: float) -> socket.socket:
     return opened
 
 
+def _raise_descriptors(connections: int) -> None:
+    """Let this process have as many descriptors as it may. Logs when its connections alone could use them up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(hard, _DESCRIPTORS) if hard != resource.RLIM_INFINITY else _DESCRIPTORS
+    if most > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if max(soft, most) < 2 * connections:
+        logs.event("few descriptors", level="warning", descriptors=max(soft, most), connections=connections)
+
+
 def serve(app: FastAPI) -> None:
     """Serve until a signal ends it. Raises SandboxError where the service cannot start."""
     service: Service = app.state.service
     config = service.config
-    patient = type("Protocol", (_Protocol,), {"_patience_s": config.request_seconds})
+    bounds = {
+        "_patience_s": config.request_seconds,
+        "_most": config.connections,
+        "_most_of_peer": config.connections_of_peer or config.connections,
+        "_peers": Counter(),
+    }
+    patient = type("Protocol", (_Protocol,), bounds)
+    _raise_descriptors(config.connections)
     opened = listen(config.host, config.port, patience_s=config.stream_seconds)
     settings = uvicorn.Config(
         app,
@@ -150,7 +191,7 @@ def serve(app: FastAPI) -> None:
         server_header=False,
         proxy_headers=bool(config.proxies),
         forwarded_allow_ips=list(config.proxies),
-        limit_concurrency=config.connections,
+        limit_concurrency=None,  # it would answer 503 and let the connection be: ours are closed
         backlog=1024,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_LAST_ANSWERS_S,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request
@@ -10,6 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.websockets import WebSocket
 
 import sandbox
+from sandbox.grader.grade import Event
 from sandbox.policy import profile
 from sandbox.service import gone, grading, logs, sockets
 from sandbox.service.failures import Rejected
@@ -28,6 +29,7 @@ from sandbox.service.v1_models import (
     answer_of,
     dump,
 )
+from sandbox.service.work import OnEvent
 
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
@@ -65,22 +67,17 @@ def _of_runs(routes: APIRouter, service: Service) -> None:
         ask = body.to_ask(service.work, label="v1/run", peer=peer_of(request))
         handle = Handle()
 
-        async def perform(on_event: Any = None) -> bytes:
+        async def perform(on_event: OnEvent | None) -> bytes:
             with service.runs.run(tenant.name, logs.current(), handle) as identifier:
                 answer = await service.work.perform(tenant, ask, on_event=on_event, handle=handle)
                 sent = dump(answer_of(identifier, answer))
                 service.runs.ended(tenant.name, identifier, sent)
                 return sent
 
-        if _wants_events(request):
-            _without_key(idempotency_key)
-            outbox = Outbox(service.config.stream_bytes)
-            return await _stream(request, outbox, perform(outbox.tell))
-        if idempotency_key is None:
-            return Response(await gone.unless_gone(request, perform()), media_type=_JSON)
-        whole = await request.body()
-        made = service.replays.once(tenant.name, f"run {idempotency_key}", whole, perform)
-        return Response(await gone.unless_gone(request, made), media_type=_JSON)
+        outbox = Outbox(service.config.stream_bytes)
+        on_event = outbox.tell if _wants_events(request) else None
+        made = service.replays.once(tenant.name, _key("run", idempotency_key), await request.body(), lambda: perform(on_event))
+        return await _answered(request, outbox, made)
 
     @routes.get("/runs/{id}", response_model=None, tags=["runs"], responses={200: {"model": Answered}, **_states()})
     async def state(request: Request, id: _Id) -> Response:  # noqa: A002 - the name in the path
@@ -123,18 +120,17 @@ def _of_grading(routes: APIRouter, service: Service) -> None:
         tenant = service.tenant(request, "grade")
         peer = peer_of(request)
 
-        async def perform(on_event: Any = lambda _: None) -> bytes:
+        outbox = Outbox(service.config.stream_bytes)
+
+        def tell(event: Event) -> None:
+            outbox.put("progress", grading.message(event))
+
+        async def perform() -> bytes:
+            on_event = tell if _wants_events(request) else None
             return dump(await grading.grade(service, tenant, body, peer, on_event))
 
-        if _wants_events(request):
-            _without_key(idempotency_key)
-            outbox = Outbox(service.config.stream_bytes)
-            return await _stream(request, outbox, perform(lambda event: outbox.put("progress", grading.message(event))))
-        if idempotency_key is None:
-            return Response(await gone.unless_gone(request, perform()), media_type=_JSON)
-        whole = await request.body()
-        made = service.replays.once(tenant.name, f"grade {idempotency_key}", whole, perform)
-        return Response(await gone.unless_gone(request, made), media_type=_JSON)
+        made = service.replays.once(tenant.name, _key("grade", idempotency_key), await request.body(), perform)
+        return await _answered(request, outbox, made)
 
 
 def _of_server(routes: APIRouter, service: Service) -> None:
@@ -202,9 +198,15 @@ def _wants_events(request: Request) -> bool:
     return _EVENTS in request.headers.get("accept", "")
 
 
-def _without_key(key: str | None) -> None:
-    if key is not None:
-        raise Rejected(400, "bad_request", "a stream cannot be replayed", hint="leave Idempotency-Key away, or ask for JSON")
+def _key(what: str, key: str | None) -> str | None:
+    return None if key is None else f"{what} {key}"
+
+
+async def _answered(request: Request, outbox: Outbox, work: Coroutine[Any, Any, bytes]) -> Response:
+    """What was made, at once or as a stream; a stream of something that was made before has its result alone."""
+    if _wants_events(request):
+        return await _stream(request, outbox, work)
+    return Response(await gone.unless_gone(request, work), media_type=_JSON)
 
 
 async def _stream(request: Request, outbox: Outbox, work: Awaitable[bytes]) -> Response:

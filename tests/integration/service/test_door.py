@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 import stat
 import subprocess
@@ -12,6 +14,7 @@ import time
 import httpx
 import pytest
 
+from tests.support.clock import wait_until
 from tests.support.served import served
 
 
@@ -164,3 +167,27 @@ def test_without_tokens_a_name_that_leads_here_is_not_enough(tmp_path, run_optio
             answer = httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}, headers=headers)
             assert answer.status_code == 403, headers
         assert httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}, headers={"origin": server.url}).status_code == 200
+
+
+def test_connections_are_bounded_and_other_peers_are_served(tmp_path, run_options):
+    with served(tmp_path, connections=120, connections_of_peer=60, websockets=5, request_seconds=30, **run_options) as server:
+        with contextlib.ExitStack() as lines:
+            for _ in range(200):
+                line = lines.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+                with contextlib.suppress(OSError):
+                    line.sendall(b"GET /v1/runs/ws HTTP/1.1\r\nUpgrade")
+            other = httpx.HTTPTransport(local_address="127.0.0.2")
+            with httpx.Client(base_url=server.url, transport=other) as client:
+                assert client.post("/v1/run", json={"argv": ["echo", "x"]}).json()["run"]["stdout"] == "x\n"
+            sockets = sum("socket:" in target for target in _descriptors(server.process.pid))
+            assert sockets < 60 + 40, sockets
+        wait_until(lambda: httpx.get(f"{server.url}/v1/health").status_code == 200, within=10)
+
+
+def _descriptors(pid: int) -> list[str]:
+    place = f"/proc/{pid}/fd"
+    out = []
+    for name in os.listdir(place):
+        with contextlib.suppress(OSError):
+            out.append(os.readlink(f"{place}/{name}"))
+    return out

@@ -242,3 +242,13 @@ def test_every_answer_has_an_id_and_closed_headers(http, server):
         identifier = answer.headers["x-request-id"]
         assert any(line["request_id"] == identifier and line["message"] == "answered" for line in server.lines())
     assert http.get("/v1/health", headers={"X-Request-Id": "a b\tc"}).headers["x-request-id"] != "a b\tc"
+
+
+def test_a_stream_with_a_key_that_was_used_has_the_same_result(http):
+    headers = {"accept": "text/event-stream", "Idempotency-Key": "streamed"}
+    results = []
+    for _ in range(2):
+        with http.stream("POST", "/v1/run", json={"argv": ["cat", "/proc/sys/kernel/random/uuid"]}, headers=headers) as response:
+            results.append(_events(response))
+    assert results[0][-1] == results[1][0]
+    assert [kind for kind, _ in results[1]] == ["result"]
