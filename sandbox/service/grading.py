@@ -37,7 +37,7 @@ class CaseBody(Strict):
 
 
 class CheckerBody(Strict):
-    """How output is compared: `default` (by tokens, as the Problem Package Format has it), `exact`, `lines`, `floats` and so on."""
+    """How output is compared: `default` (tokens, as the Problem Package Format has it), `exact`, `lines`, `floats` and so on."""
 
     name: Annotated[str, Field(max_length=32)] = "default"
     arguments: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=16)] = Field(default_factory=list)
