@@ -97,6 +97,8 @@ class Config(BaseModel):
     """Profiles that plain commands may ask for; the first is what they get."""
     languages: tuple[str, ...] = ()
     """Ids of languages; empty: all that this host has."""
+    warm: bool = False
+    """Run programs as forks of a warm interpreter where their language has one (Python): they start sooner."""
     limits: LimitMap = Field(default_factory=lambda: dict(_LIMITS))
     """What one run may use at most. What is not named has the limit of the profile."""
     compile_limits: Annotated[Mapping[str, str | int], AfterValidator(_compile_limits)] = Field(

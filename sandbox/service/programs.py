@@ -127,9 +127,9 @@ def sources(known: Known, given: tuple[tuple[str, bytes], ...], most: int) -> di
     return out
 
 
-def profile_of(language: Language, name: str = "") -> Profile:
-    """What programs in a language run in, or in another profile by `name`, with the language's own needs."""
-    return boxes.wide(name or language.run.profile, language.run.environment, language.host_mounts)
+def profile_of(language: Language, name: str) -> Profile:
+    """A profile by name, with what programs in a language need beside it."""
+    return boxes.wide(name, language.run.environment, language.host_mounts)
 
 
 def interpreted(known: Known, files: Mapping[str, bytes], memory: int, work: str) -> Program:

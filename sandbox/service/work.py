@@ -324,7 +324,8 @@ class Work:
         key = ("program", known.info.id, name)
         if key not in self._lanes:
             language = known.language
-            own = ceilings.of(Profile.load(name or language.run.profile).policy.limits)
+            name = name or (language.run.warm_profile if self._config.warm else "") or language.run.profile
+            own = ceilings.of(Profile.load(name).policy.limits)
             most = {**own, **self._ceiling}
             overhead = {"memory_bytes": language.overhead.memory, "pids": language.overhead.pids}
             outer = {field: number + overhead.get(field, 0) for field, number in most.items()}

@@ -42,23 +42,33 @@ class Served:
         return below(self.process.pid)
 
 
+def children(top: int) -> set[int]:
+    """The processes that `top` is the parent of."""
+    return _families().get(top, set())
+
+
 def below(top: int) -> set[int]:
     """Every process below `top`."""
-    children: dict[int, set[int]] = {}
+    families = _families()
+    found: set[int] = set()
+    waiting = [top]
+    while waiting:
+        for child in families.get(waiting.pop(), set()) - found:
+            found.add(child)
+            waiting.append(child)
+    return found
+
+
+def _families() -> dict[int, set[int]]:
+    out: dict[int, set[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
             try:
                 stat = Path(f"/proc/{entry}/stat").read_text()
             except OSError:
                 continue
-            children.setdefault(int(stat.rpartition(")")[2].split()[1]), set()).add(int(entry))
-    found: set[int] = set()
-    waiting = [top]
-    while waiting:
-        for child in children.get(waiting.pop(), set()) - found:
-            found.add(child)
-            waiting.append(child)
-    return found
+            out.setdefault(int(stat.rpartition(")")[2].split()[1]), set()).add(int(entry))
+    return out
 
 
 @contextmanager

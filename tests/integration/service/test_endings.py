@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import os
 import signal
 
 import httpx
 
 from tests.support.clock import wait_until
-from tests.support.served import served
+from tests.support.served import children, served
 
 
 def _post(url: str, seconds: float) -> tuple[int, dict]:
@@ -82,3 +83,65 @@ def test_a_second_signal_ends_at_once(tmp_path, run_options):
         wait_until(lambda: httpx.get(f"{server.url}/v1/ready").status_code == 503, within=5)
         os.kill(server.process.pid, signal.SIGINT)
         server.process.wait(10)
+
+
+_SLOW_TO_COMPILE = """
+constexpr int f() { int s = 0; for (long i = 0; i < 2000000000; i++) s ^= i; return s; }
+static_assert(f() == 0);
+int main() {}
+"""
+
+
+def test_a_compiler_can_be_canceled_and_a_launcher_that_dies_costs_its_runs_alone(tmp_path, run_options):
+    with served(tmp_path, **run_options) as server, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        began = len(server.descendants())
+        body = {"language": "cpp", "code": _SLOW_TO_COMPILE}
+        headers = {"X-Request-Id": "slow"}
+        compiling = pool.submit(httpx.post, f"{server.url}/v1/run", json=body, headers=headers, timeout=60)
+        wait_until(lambda: len(server.descendants()) > began, within=20)
+        assert httpx.delete(f"{server.url}/v1/runs/slow").status_code == 202
+        answer = compiling.result()
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "canceled")
+
+        running = pool.submit(_post, server.url, 20)
+        wait_until(lambda: _metric(server.url, "sandbox_pool_busy") == 1, within=20)
+        for launcher in children(server.process.pid):
+            os.kill(launcher, signal.SIGKILL)
+        status, lost = running.result()
+        assert (status, lost["error"]["code"]) == (503, "launcher_died")
+        assert _post(server.url, 0)[0] == 200
+
+
+def test_the_audit_file_tells_who_ran_what_and_not_what_it_was(tmp_path, run_options):
+    file = tmp_path / "audit.jsonl"
+    with served(tmp_path, audit_file=str(file), **run_options) as server:
+        secret = {"argv": ["cat"], "stdin": "the-secret-of-the-payload"}
+        identifier = httpx.post(f"{server.url}/v1/run", json=secret).headers["x-request-id"]
+        httpx.post(f"{server.url}/v1/grade", json={"language": "py", "code": "print(1)", "cases": [{"answer": "1"}]})
+        os.rename(file, tmp_path / "old.jsonl")
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(file.exists, within=5)
+        httpx.post(f"{server.url}/v1/run", json={"argv": ["no-such-program"]})
+    old = [json.loads(line) for line in (tmp_path / "old.jsonl").read_text().splitlines()]
+    assert [(line["event"], line["outcome"]) for line in old] == [("run", "exited"), ("grade", "AC")]
+    assert (old[0]["request_id"], old[0]["tenant"], old[0]["peer"]) == (identifier, "anybody", "127.0.0.1")
+    assert "the-secret" not in (tmp_path / "old.jsonl").read_text() + server.log.read_text()
+    assert [json.loads(line)["error"] for line in file.read_text().splitlines()] == ["CommandNotFound"]
+
+
+def test_a_warm_interpreter_gives_the_same(tmp_path, run_options):
+    with served(tmp_path, warm=True, languages=["python3"], **run_options) as server:
+        body = {"language": "py", "code": "import sys\nprint(sys.argv[1], input())", "args": ["a"], "stdin": "b"}
+        run = httpx.post(f"{server.url}/v1/run", json=body, timeout=30).json()["run"]
+        assert (run["stdout"], run["exit"]) == ("a b\n", {"code": 0})
+
+
+def test_pages_of_allowed_origins_may_call(tmp_path, run_options):
+    origin = "https://judge.example"
+    with served(tmp_path, cors_origins=[origin], **run_options) as server:
+        asked = {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+        assert httpx.options(f"{server.url}/v1/run", headers=asked).headers["access-control-allow-origin"] == origin
+        answer = httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}, headers={"origin": origin})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
+        other = httpx.options(f"{server.url}/v1/run", headers={**asked, "origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
