@@ -116,6 +116,8 @@ class Config(BaseModel):
     """Requests that wait for a turn; more are refused, or take the place of the one who waits with most."""
     queue_seconds: _Seconds = 30.0
     """The longest wait for a turn."""
+    package_bytes: _Bytes = 256 * MIB
+    """What a problem package may unpack to."""
     grade_seconds: _Seconds = 300.0
     """The longest grading of one submission."""
     drain_seconds: _Seconds = 60.0

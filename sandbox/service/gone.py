@@ -1,9 +1,9 @@
-"""A client that goes away while its answer is being made: what was begun for it is ended."""
+"""A client that goes away while its answer is being made: what was begun for it is ended, also where it blocks a thread."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -41,3 +41,17 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         continue
+
+
+async def in_thread(work: Callable[[], T], *, cancel: Callable[[], object] = lambda: None) -> T:
+    """What `work` gives, in a thread.
+
+    When nobody wants it any more, `cancel` is called; the thread has ended before this does.
+    """
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        cancel()
+        await asyncio.wait((working,))
+        raise

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import tempfile
+import zipfile
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -16,7 +17,8 @@ from sandbox.grader import checkers, jsons, packages
 from sandbox.grader.grade import Event, agrade
 from sandbox.grader.model import Case, Group, JudgeProgram, Limits, Problem, Report, Source
 from sandbox.model.errors import PolicyError, RequestError
-from sandbox.service import audit, ceilings, programs
+from sandbox.service import audit, ceilings, gone, programs
+from sandbox.service.admission import Refused
 from sandbox.service.ask import Answer, Ask
 from sandbox.service.failures import Rejected
 from sandbox.service.service import Service
@@ -24,6 +26,9 @@ from sandbox.service.tenant import Tenant
 from sandbox.service.v1_models import Content, Name, SourceFile, Strict, Word, decoded, given_sources
 
 _MOST_CASES = 500
+_MOST_TEXT = 1 << 20  # of each kind, all cases together
+_LEAST_TEXT = 500
+_FEW_CASES = 16
 
 
 class CaseBody(Strict):
@@ -86,14 +91,21 @@ async def grade(
     submission = Source(sources, "the submission", known.info.id, body.entry_point)
     ask = Ask(language=known.info.id, sources=tuple(sources.items()), label="grade", peer=peer)
     service.audit.ready()
-    async with service.admission.admit(tenant) as waited:
-        with tempfile.TemporaryDirectory(prefix="sandbox-grade-") as place:
-            report = await _graded(service, tenant, body, submission, Path(place), on_event)
+    try:
+        async with service.admission.admit(tenant) as waited:
+            place = await gone.in_thread(lambda: tempfile.TemporaryDirectory(prefix="sandbox-grade-"))
+            try:
+                report = await _graded(service, tenant, body, submission, Path(place.name), on_event)
+            finally:
+                await gone.in_thread(place.cleanup)
+    except Refused as error:
+        service.metrics.refused(error.reason)
+        raise
     answer = Answer(language=known.info.id, version=known.info.version)
     line = audit.line(tenant=tenant.name, ask=ask, answer=answer, queue_s=waited, profile=known.language.run.profile)
     service.audit.write({**line, "event": "grade", "outcome": report.verdict.value})
     service.metrics.graded(tenant.name, report.verdict.value, waited)
-    return jsons.report(report)
+    return _shortened(jsons.report(report))
 
 
 async def _graded(
@@ -104,37 +116,33 @@ async def _graded(
     place: Path,
     on_event: Callable[[Event], object] | None,
 ) -> Report:
-    with _problem(body, place) as problem:
+    problem = await gone.in_thread(lambda: _problem(body, place, service.config.package_bytes))
+    try:
         bounded = _within(problem, service, tenant)
         grading = agrade(bounded, submission, mode=body.mode, jobs=1, allow_degraded=service.config.allow_degraded)
         events = cast("AsyncGenerator[Event]", grading)
-        try:
-            async with asyncio.timeout(service.config.grade_seconds), contextlib.aclosing(events):
-                async for event in events:
-                    if on_event is not None:
-                        on_event(event)
-                    if event.report is not None:
-                        return event.report
-        except TimeoutError:
-            raise Rejected(
-                400, "too_long", f"the grading did not end within {service.config.grade_seconds:g} s", hint="give fewer cases"
-            ) from None
+        async with asyncio.timeout(service.config.grade_seconds), contextlib.aclosing(events):
+            async for event in events:
+                if on_event is not None:
+                    on_event(event)
+                if event.report is not None:
+                    return event.report
+    except TimeoutError:
+        said = f"the grading did not end within {service.config.grade_seconds:g} s"
+        raise Rejected(400, "too_long", said, hint="give fewer cases") from None
+    finally:
+        await gone.in_thread(lambda: packages.close(problem))
     raise RuntimeError("a grading ended without a report")
 
 
-@contextlib.contextmanager
-def _problem(body: GradeBody, place: Path) -> Iterator[Problem]:
-    """The problem; its files are in `place`, below names of ours. Raises RequestError."""
+def _problem(body: GradeBody, place: Path, most: int) -> Problem:
+    """The problem; its files are in `place`, below names of ours. Blocks. Raises RequestError."""
     if body.package is not None:
         archive = place / "package.zip"
         archive.write_bytes(decoded(body.package.content, body.package.encoding, "package"))
-        problem = packages.load(archive)
-        try:
-            yield problem
-        finally:
-            packages.close(problem)
-        return
-    yield Problem(
+        _check_size(archive, most)
+        return packages.load(archive)
+    return Problem(
         name="request",
         format="plain",
         kinds=frozenset({"pass-fail"}),
@@ -143,6 +151,36 @@ def _problem(body: GradeBody, place: Path) -> Iterator[Problem]:
         validator=JudgeProgram(builtin=body.checker.name, arguments=tuple(body.checker.arguments)),
         root=place,
     )
+
+
+def _check_size(archive: Path, most: int) -> None:
+    """That it unpacks to no more than this. Raises RequestError.
+
+    The sizes are those that its directory tells; nothing is unpacked beyond them.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            size = sum(item.file_size for item in opened.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise RequestError(f"package: is no zip archive: {error}") from None
+    if size > most:
+        raise RequestError(f"package: unpacks to {size} bytes, {most} are allowed")
+
+
+def _shortened(report: dict[str, Any]) -> dict[str, Any]:
+    """The report with what programs wrote cut off, where there are many cases."""
+    cases = report["cases"]
+    most = max(_LEAST_TEXT, _MOST_TEXT // max(1, len(cases)))
+    if most >= _MOST_TEXT // _FEW_CASES:
+        return report
+    for case in cases:
+        for part in (case, case["run"] or {}, case["judge"] or {}):
+            for name in ("stdout", "stderr", "expected", "message", "team_message"):
+                if len(part.get(name, "")) > most:
+                    part[name] = part[name][:most]
+                    part.pop(f"{name}_base64", None)
+    report["warnings"].append(f"there are {len(cases)} cases: what programs wrote is cut to {most} characters")
+    return report
 
 
 def _cases(body: GradeBody, place: Path) -> Iterator[Case]:

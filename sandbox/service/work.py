@@ -17,7 +17,7 @@ from sandbox.model.errors import RequestError, SandboxError
 from sandbox.model.result import RunResult
 from sandbox.policy.profile import Profile
 from sandbox.runtime.request import FileContent
-from sandbox.service import audit, ceilings, programs, telemetry
+from sandbox.service import audit, ceilings, gone, programs, telemetry
 from sandbox.service.admission import Admission, Refused
 from sandbox.service.ask import Answer, Ask, Canceled, Event, LanguageInfo, Stage, UnknownLanguage
 from sandbox.service.audit import Audit, Hashing
@@ -219,13 +219,7 @@ class Work:
             built = programs.build(known, plan.sources, limits, allow_degraded=self._config.allow_degraded, cancel=cancel)
             return built if isinstance(built, BuildFailure) else (built, programs.compiled(built, memory, work))
 
-        working = asyncio.ensure_future(asyncio.to_thread(make))
-        try:
-            made = await asyncio.shield(working)
-        except asyncio.CancelledError:
-            cancel.cancel()
-            await asyncio.wait([working])
-            raise
+        made = await gone.in_thread(make, cancel=cancel.cancel)
         if isinstance(made, BuildFailure):
             if made.blame == "judge":
                 raise SandboxError(made.reason)

@@ -224,6 +224,25 @@ def test_a_package_is_judged_and_its_progress_streams(http):
     assert broken.status_code == 400, broken.text
 
 
+def test_a_package_that_unpacks_to_too_much_is_not_unpacked(http):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("1.in", "1.ans"):
+            archive.writestr(name, b"\0" * (150 << 20))
+    package = {"content": base64.b64encode(buffer.getvalue()).decode(), "encoding": "base64"}
+    answer = http.post("/v1/grade", json={"language": "py", "code": "", "package": package})
+    assert answer.status_code == 400
+    assert "unpacks to" in answer.json()["error"]["message"]
+
+
+def test_reports_of_many_cases_are_short(http):
+    cases = [{"answer": "x" * 60_000} for _ in range(40)]
+    answer = http.post("/v1/grade", json={"language": "py", "code": "print('x' * 60000)", "cases": cases, "mode": "all"})
+    assert answer.json()["verdict"] == "AC"
+    assert len(answer.content) < 3 << 20
+    assert "cut to" in answer.json()["warnings"][-1]
+
+
 def test_what_the_server_says_of_itself(http):
     assert {item["id"] for item in http.get("/v1/languages").json()} == {"python3", "cpp"}
     first = http.get("/v1/profiles").json()[0]
