@@ -177,6 +177,7 @@ def line(
     answer: Answer | None,
     queue_s: float,
     profile: str,
+    profile_digest: str = "",
     stdin: Hashing | None = None,
     error: BaseException | None = None,
     peer: str = "",
@@ -188,7 +189,8 @@ def line(
         ask: what was asked for.
         answer: None where there is none; then `error` says why.
         queue_s: seconds it waited.
-        profile: the name of the profile that was taken; the plan digest says what it was at that time.
+        profile: the name of the profile that was taken.
+        profile_digest: of all that it enforces; the plan digest has the limits and mounts of the run too.
         stdin: what has passed, where the standard input is a stream.
         error: why there is no answer.
         peer: address of the client.
@@ -203,6 +205,7 @@ def line(
         "endpoint": _word(ask.label),
         "language": _word(answer.language if answer is not None else ask.language),
         "profile": _word(profile),
+        "profile_digest": profile_digest,
         "plan_digest": "" if run is None else run.plan_digest,
         "sources": _digests(data for _, data in ask.sources),
         "argv": digest(b"\0".join(word.encode("utf-8", "surrogateescape") for word in ask.argv)),

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.service import failures, logs
+from sandbox.service import failures, logs, telemetry
 from sandbox.service.config import is_loopback
 from sandbox.service.failures import Failure, Rejected
 from sandbox.service.service import Service
@@ -87,7 +87,9 @@ class Guard:
                 return
             if body is None:
                 return
-            await self._app(scope, _replay(body, receive), sending)
+            with telemetry.request(scope["method"], headers) as mark:
+                await self._app(scope, _replay(body, receive), sending)
+                mark(route=getattr(scope.get("route"), "path", ""), status=status)
         finally:
             self._held -= held
             seconds = time.monotonic() - began

@@ -6,8 +6,10 @@ admission.admit → programs (compiled in a thread, or from the store) → a war
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import AsyncIterable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from sandbox.api import AsyncSandbox
 from sandbox.grader import model
@@ -55,6 +57,7 @@ class _Lane:
     outer: Mapping[str, int]
     usual: Mapping[str, int]
     most: Mapping[str, int]
+    digest: str
     overhead: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -171,6 +174,7 @@ class Work:
                     answer=answer,
                     queue_s=waited,
                     profile=plan.lane.profile.name,
+                    profile_digest=plan.lane.digest,
                     stdin=hashing,
                     error=failure,
                     peer=ask.peer,
@@ -261,7 +265,8 @@ class Work:
             async with run:
                 handle.runs(run)
                 try:
-                    result = await run.wait()
+                    with telemetry.span("run"):
+                        result = await run.wait()
                 finally:
                     handle.runs(None)
         tell(Event("exit", "run", result=result))
@@ -311,7 +316,7 @@ class Work:
         if key not in self._lanes:
             profile = Profile.load(name)
             outer = ceilings.lowest(self._ceiling, ceilings.of(profile.policy.limits))
-            self._lanes[key] = _Lane(key, profile, outer, outer, outer)
+            self._lanes[key] = _Lane(key, profile, outer, outer, outer, _digest(profile))
         return self._lanes[key]
 
     def _program_lane(self, known: Known, name: str) -> _Lane:
@@ -324,7 +329,8 @@ class Work:
             overhead = {"memory_bytes": language.overhead.memory, "pids": language.overhead.pids}
             outer = {field: number + overhead.get(field, 0) for field, number in most.items()}
             usual = ceilings.lowest(self._ceiling, own)
-            self._lanes[key] = _Lane(key, programs.profile_of(language, name), outer, usual, most, overhead)
+            profile = programs.profile_of(language, name)
+            self._lanes[key] = _Lane(key, profile, outer, usual, most, _digest(profile), overhead)
         return self._lanes[key]
 
     def _open(self, lane: _Lane) -> AsyncSandbox:
@@ -334,6 +340,12 @@ class Work:
             allow_degraded=self._config.allow_degraded,
             max_concurrency=self._config.max_concurrency,
         )
+
+
+def _digest(profile: Profile) -> str:
+    """SHA-256 of all that a profile enforces; where each line came from is no part of it."""
+    policy = {name: value for name, value in asdict(profile.policy).items() if name != "origins"}
+    return hashlib.sha256(json.dumps(policy, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _given(plan: _Plan) -> dict[str, str | int] | None:

@@ -125,6 +125,7 @@ def test_the_audit_file_tells_who_ran_what_and_not_what_it_was(tmp_path, run_opt
     old = [json.loads(line) for line in (tmp_path / "old.jsonl").read_text().splitlines()]
     assert [(line["event"], line["outcome"]) for line in old] == [("run", "exited"), ("grade", "AC")]
     assert (old[0]["request_id"], old[0]["tenant"], old[0]["peer"]) == (identifier, "anybody", "127.0.0.1")
+    assert len(old[0]["profile_digest"]) == len(old[0]["plan_digest"]) == 64
     assert "the-secret" not in (tmp_path / "old.jsonl").read_text() + server.log.read_text()
     assert [json.loads(line)["error"] for line in file.read_text().splitlines()] == ["CommandNotFound"]
 
