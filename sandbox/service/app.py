@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import importlib
 import importlib.util
 import logging
@@ -76,6 +77,8 @@ def make_app(config: Config, work: Work | None = None) -> FastAPI:
         except SandboxError as error:
             service.failure = error
             raise
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not look at it during a request
         try:
             yield
             service.admission.draining = True

@@ -145,6 +145,15 @@ def test_requests_that_are_no_http(server):
         assert answer.startswith(b"HTTP/1.1 400"), answer
 
 
+def test_a_socket_that_is_half_closed_harms_nobody(alice, server):
+    body = b'{"argv": ["sleep", "10"]}'
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as line:
+        line.sendall(_head(alice, f"Content-Length: {len(body)}") + body)
+        line.shutdown(socket.SHUT_WR)
+        assert line.recv(100) == b""  # it can say nothing more, not even that it goes away: its run is ended
+    assert alice.post("/v1/run", json={"argv": ["true"]}).status_code == 200
+
+
 def test_who_guesses_waits(server, alice):
     statuses = [
         httpx.get(f"{server.url}/v1/languages", headers={"authorization": f"Bearer guess{number}"}).status_code
