@@ -12,6 +12,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
+from sandbox.model.errors import RequestError
+from sandbox.service import logs
 from sandbox.service.config import Config
 from sandbox.service.failures import Rejected
 from sandbox.service.tenant import ANYBODY, Tenant
@@ -56,13 +58,21 @@ class Access:
             raise _unauthorized("this needs a token", "send it as `Authorization: Bearer …`")
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
         found: Tenant | None = None
-        for known, tenant in self._tokens.current():
+        for known, tenant in self._known():
             if hmac.compare_digest(known, digest):  # every one is looked at, whether one was found or not
                 found = tenant
         if found is None or len(token) > _MAX_TOKEN:
             self._failed(who)
             raise _unauthorized("the token is not known", "ask the operator for one")
         return found
+
+    def _known(self) -> list[tuple[str, Tenant]]:
+        """The tokens. Raises Rejected while their file is not as it must be: then nobody comes in."""
+        try:
+            return [] if self._tokens is None else self._tokens.current()
+        except RequestError as error:
+            logs.event("the tokens cannot be used", level="error", error=str(error))
+            raise Rejected(503, "tokens", "the tokens cannot be read now", headers={"Retry-After": "5"}) from None
 
     def _check_lock(self, who: str) -> None:
         failures, last = self._peers.get(who, (0, 0.0))

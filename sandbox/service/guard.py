@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -63,10 +64,12 @@ class Guard:
     async def _request(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         began = time.monotonic()
         status = 0
+        whole = False
         request_id = scope["state"]["request_id"]
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, whole
+            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
             if message["type"] == "http.response.start":
                 status = message["status"]
                 own = MutableHeaders(scope=message)
@@ -90,6 +93,12 @@ class Guard:
             with telemetry.request(scope["method"], headers) as mark:
                 await self._app(scope, _replay(body, receive), sending)
                 mark(route=getattr(scope.get("route"), "path", ""), status=status)
+        except Exception as error:
+            if status and not whole:
+                raise  # the connection is all that can still tell it
+            if not status:
+                logging.getLogger("sandbox.service").exception("a request failed at the door")
+                await refuse(receive, sending, failures.of(error), request_id)
         finally:
             self._held -= held
             seconds = time.monotonic() - began
@@ -111,11 +120,15 @@ class Guard:
         """Pages of others must not use the browser of somebody who reaches this service. Raises Rejected."""
         config = self._service.config
         host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
+        origin = headers.get("origin")
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            page = None if origin is None else urlsplit(origin).netloc
+        except ValueError:
+            raise Rejected(400, "bad_request", "Host or Origin is no name of a server") from None
         if (config.hosts and name not in config.hosts) or (config.no_auth and not config.hosts and not is_loopback(name)):
             raise Rejected(403, "forbidden", f"this service is not called {name[:64]!r}", hint="`hosts` lists its names")
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host and origin not in config.cors_origins:
+        if origin is not None and page != host and origin not in config.cors_origins:
             raise Rejected(403, "forbidden", "pages of this origin may not call here", hint="`cors_origins` lists those that may")
 
     def _enter(self, scope: Scope, headers: Headers) -> None:
@@ -130,7 +143,7 @@ class Guard:
         """(the whole body, how much of it is counted as held); None when the client went away. Raises Rejected."""
         most = self._service.config.body_bytes
         length = headers.get("content-length", "")
-        if length.isdigit() and (len(length) > 18 or int(length) > most):
+        if length.isascii() and length.isdecimal() and (len(length) > 18 or int(length) > most):
             raise Rejected(413, "too_large", _TOO_LARGE.format(most))
         pieces: list[bytes] = []
         held = 0
