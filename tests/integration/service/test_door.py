@@ -200,3 +200,25 @@ def _descriptors(pid: int) -> list[str]:
         with contextlib.suppress(OSError):
             out.append(os.readlink(f"{place}/{name}"))
     return out
+
+
+def test_a_client_that_takes_nothing_loses_its_connection(tmp_path, run_options):
+    with served(tmp_path, stream_seconds=1, stream_bytes=10_000_000, **run_options) as server:
+        code = "import sys\nsys.stdout.write('x' * 1000000)"
+        body = json.dumps({"language": "py", "code": code}).encode()
+        with socket.socket() as line:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            line.connect(("127.0.0.1", server.port))
+            mine = line.getsockname()[1]
+            head = "POST /v1/run HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\n"
+            line.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            wait_until(lambda: _connected(server.port, mine), within=5)
+            wait_until(lambda: not _connected(server.port, mine), within=20)
+        assert httpx.get(f"{server.url}/v1/health").status_code == 200
+
+
+def _connected(port: int, peer: int) -> bool:
+    """Whether the kernel has the server's end of a connection (proc_pid_net(5))."""
+    ends = f"0100007F:{port:04X} 0100007F:{peer:04X} 01"
+    with open("/proc/net/tcp") as table:
+        return any(" ".join(row.split()[1:4]) == ends for row in table)
