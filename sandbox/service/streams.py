@@ -10,6 +10,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
 from sandbox.service import failures
 from sandbox.service.ask import Event
 from sandbox.service.failures import Rejected
@@ -106,16 +109,26 @@ class Streamed:
         await asyncio.wait((self.task,))
 
 
-async def server_sent(streamed: Streamed, first: Message) -> AsyncIterator[bytes]:
-    """The body of an event stream. When nobody takes it any more, the work is ended."""
-    try:
-        yield _event(first)
-        if first[0] in ("result", "error"):
-            return
+class EventStream(StreamingResponse):
+    """Server-sent events. When nobody takes them any more, the work is ended, whether or not the first one was sent."""
+
+    def __init__(self, streamed: Streamed, first: Message) -> None:
+        super().__init__(_events(streamed, first), media_type="text/event-stream")
+        self._streamed = streamed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As of every response."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._streamed.stop()
+
+
+async def _events(streamed: Streamed, first: Message) -> AsyncIterator[bytes]:
+    yield _event(first)
+    if first[0] not in ("result", "error"):
         async for message in streamed.messages():
             yield _event(message)
-    finally:
-        await streamed.stop()
 
 
 def _event(message: Message | None) -> bytes:

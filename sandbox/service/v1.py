@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from starlette.websockets import WebSocket
 
 import sandbox
@@ -16,7 +16,7 @@ from sandbox.service import gone, grading, logs, sockets
 from sandbox.service.failures import Rejected
 from sandbox.service.live import Handle
 from sandbox.service.service import Service, peer_of
-from sandbox.service.streams import Outbox, Streamed, server_sent
+from sandbox.service.streams import EventStream, Outbox, Streamed
 from sandbox.service.v1_models import (
     Answered,
     ErrorAnswer,
@@ -217,4 +217,4 @@ async def _stream(request: Request, outbox: Outbox, work: Awaitable[bytes]) -> R
     except BaseException:
         await streamed.stop()
         raise
-    return StreamingResponse(server_sent(streamed, first), media_type=_EVENTS)
+    return EventStream(streamed, first)

@@ -89,7 +89,7 @@ class Load:
             answer = await http.post("/v1/run", content=raw, headers={**self.evil, "content-type": "application/json"})
             self.expect("nonsense", answer.status_code == 400, answer.status_code)
 
-    async def gone(self, http: httpx.AsyncClient) -> None:  # noqa: ARG002 - its own connection
+    async def gone(self, http: httpx.AsyncClient) -> None:
         """Ask, and go away."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
         body = b'{"argv": ["sleep", "10"]}'
@@ -100,7 +100,7 @@ class Load:
         del reader
         self.expect("gone", True)
 
-    async def slow(self, http: httpx.AsyncClient) -> None:  # noqa: ARG002 - its own connection
+    async def slow(self, http: httpx.AsyncClient) -> None:
         """A head that never ends."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
         writer.write(b"POST /v1/run HTTP/1.1\r\nX: ")
@@ -110,7 +110,7 @@ class Load:
         writer.close()
         self.expect("slow", True)
 
-    async def silent(self, http: httpx.AsyncClient) -> None:  # noqa: ARG002 - its own connection
+    async def silent(self, http: httpx.AsyncClient) -> None:
         """A WebSocket that says nothing."""
         with contextlib.suppress(Exception):
             async with connect(f"ws://127.0.0.1:{self.server.port}/v1/runs/ws", additional_headers=self.evil) as line:
