@@ -201,7 +201,7 @@ def serve(app: FastAPI) -> None:
         ws_per_message_deflate=False,  # a small message may unfold into a large one
     )
     server = Server(settings, service)
-    with contextlib.closing(opened), contextlib.suppress(KeyboardInterrupt):
+    with contextlib.closing(opened), contextlib.suppress(KeyboardInterrupt, SystemExit):  # uvicorn's when it cannot start
         server.run(sockets=[opened])
     if not server.started:
         raise service.failure or UnsupportedHostError("service", "it did not start", "see its log")

@@ -6,6 +6,8 @@ import concurrent.futures
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import httpx
 
@@ -146,3 +148,12 @@ def test_pages_of_allowed_origins_may_call(tmp_path, run_options):
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
         other = httpx.options(f"{server.url}/v1/run", headers={**asked, "origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path):
+    config = tmp_path / "service.toml"
+    config.write_text('no_auth = true\nport = 0\nlanguages = ["nope"]\n')
+    command = [sys.executable, "-m", "sandbox.cli", "serve", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 125
+    assert done.stderr.splitlines()[-1].startswith("sandbox: languages: there is no language 'nope'")
