@@ -26,6 +26,7 @@ _COMMANDS = {
     "verify": ("sandbox.cli.verify", "verify"),
     "evaluate": ("sandbox.cli.evaluate", "evaluate"),
     "languages": ("sandbox.cli.languages", "languages"),
+    "serve": ("sandbox.cli.serve", "serve"),
     "profile": ("sandbox.cli.profile", "profile"),
     "doctor": ("sandbox.cli.doctor", "doctor"),
     "selftest": ("sandbox.cli.selftest", "selftest"),

@@ -8,6 +8,7 @@ from sandbox.model.data import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
 
@@ -167,7 +168,7 @@ class RunResult:
         return self.stdout.decode("utf-8", "replace")
 
     def to_dict(self) -> dict[str, Any]:
-        """The stable JSON form. Text that is not UTF-8 has its exact bytes beside it as `<name>_base64`."""
+        """The stable JSON form. Text that is not UTF-8 has its exact bytes beside it as `…_base64`, so nothing is lost."""
         import base64
 
         out: dict[str, Any] = {
@@ -184,8 +185,16 @@ class RunResult:
             except UnicodeDecodeError:
                 out[f"{name}_base64"] = base64.b64encode(raw).decode("ascii")
         out["truncated"] = list(self.truncated)
-        out["files"] = {_text(name): base64.b64encode(item.data).decode("ascii") for name, item in self.files.items()}
-        out["refused_files"] = [{"name": _text(name), "reason": reason} for name, reason in self.refused_files]
+        shown = _shown(self.files)
+        out["files"] = {shown[name]: base64.b64encode(item.data).decode("ascii") for name, item in self.files.items()}
+        if self.files:
+            out["file_modes"] = {shown[name]: item.mode for name, item in self.files.items()}
+        if exact := {key: _exact(name) for name, key in shown.items() if key != name}:
+            out["file_names_base64"] = exact
+        out["refused_files"] = [
+            {"name": _text(name), "reason": reason} | ({} if _text(name) == name else {"name_base64": _exact(name)})
+            for name, reason in self.refused_files
+        ]
         out["evidence"] = [item.to_dict() for item in self.evidence]
         out["enforced"] = self.enforced
         out["degraded"] = [item.to_dict() for item in self.degraded]
@@ -196,3 +205,23 @@ class RunResult:
 def _text(name: str) -> str:
     """A file name as text that every JSON parser takes: bytes that are not UTF-8 are written as escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _exact(name: str) -> str:
+    import base64
+
+    return base64.b64encode(name.encode("utf-8", "surrogateescape")).decode("ascii")
+
+
+def _shown(names: Collection[str]) -> dict[str, str]:
+    """Each name with the text that stands for it. A program that names a file as another's escapes hides neither."""
+    shown = {name: name for name in names if _text(name) == name}
+    taken = set(shown)
+    for name in names:
+        if name not in shown:
+            text = _text(name)
+            while text in taken:
+                text = "\\" + text
+            shown[name] = text
+            taken.add(text)
+    return {name: shown[name] for name in names}

@@ -177,6 +177,14 @@ def _module(name: str) -> Callable[[], str | None]:
     return lambda: None if find_spec(name) else f"the Python package {name} is not installed"
 
 
+def _npm_registry() -> str | None:
+    """Whether npm can fetch packages."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        return "no npm and node on PATH"
+    tried = subprocess.run(["npm", "view", "piston-client@1.0.2", "version"], capture_output=True, text=True, check=False)
+    return (tried.stderr.strip() or "npm fails").splitlines()[-1] if tried.returncode else None
+
+
 def _system_python(code: str) -> Callable[[], str | None]:
     """Whether /usr/bin/python3 runs it."""
 
@@ -241,6 +249,10 @@ _CHECKS: dict[str, Callable[[], str | None]] = {
     "node": _tool("node"),
     "javac": _tool("javac"),
     "bwrap": _tool("bwrap"),
+    "npm registry": _npm_registry,
+    "ultra-piston": _module("ultra_piston"),
+    "aiopyston": _module("pyston"),
+    "judge0": _module("judge0"),
     "ruff": _module("ruff"),
     "uvloop": _module("uvloop"),
     "importlinter": _module("importlinter"),

@@ -78,7 +78,7 @@ def test_the_schema_has_the_fields_of_the_model():
     parts = schema()["$defs"]
     assert parts["result"]["properties"]["outcome"]["enum"] == [item.value for item in Outcome]
     assert set(parts["usage"]["properties"]) == set(Usage.__slots__)
-    out = make_result(stdout=b"\xff", stderr=b"\xfe").to_dict()
+    out = make_result(stdout=b"\xff", stderr=b"\xfe", files={"\udcff": CollectedFile(b"", 0)}).to_dict()
     assert set(parts["result"]["properties"]) == set(out)
     assert set(parts["result"]["required"]) == set(make_result().to_dict())
 
@@ -99,8 +99,8 @@ def test_the_schema_takes_results_and_refuses_others():
         enforced=enforced,
         degraded=WEAKER,
         exit=Signaled(40),
-        files={"a": CollectedFile(b"\0", 0)},
-        refused_files=(("b", "link"),),
+        files={"a": CollectedFile(b"\0", 0), "\udcff": CollectedFile(b"", 0o4755)},
+        refused_files=(("b", "link"), ("\udcfe", "fifo")),
     ).to_dict()
     check = jsonschema.Draft202012Validator(schema())
     check.check_schema(schema())

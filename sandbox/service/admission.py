@@ -1,0 +1,195 @@
+"""Whose turn it is: so many runs at once, a bounded queue, and tenants served in turn however much one of them asks for.
+
+When the queue is full, whoever has most in it gives way: its newest request is refused, and the newcomer waits in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from sandbox.model.errors import SandboxError
+from sandbox.service.config import Config
+from sandbox.service.tenant import Tenant
+
+Reason = Literal["queue_full", "queue_timeout", "tenant_busy", "draining"]
+_FIRST_GUESS_S = 1.0
+_LONGEST_RETRY_S = 120
+
+
+class Refused(SandboxError):
+    """Not now. Nothing was started.
+
+    Attributes:
+        status: 429 when this tenant has too much under way, 503 when everybody has.
+        retry_after: whole seconds after which it is worth trying again.
+        depth: requests that wait.
+        reason: for figures.
+    """
+
+    blame = "host"
+    retryable = True
+
+    def __init__(self, message: str, *, status: int, retry_after: int, depth: int, reason: Reason) -> None:
+        super().__init__(message, hint=f"try again in {retry_after} s")
+        self.status = status
+        self.retry_after = retry_after
+        self.depth = depth
+        self.reason: Reason = reason
+
+
+class _Waiter:
+    __slots__ = ("most", "name", "turn")
+
+    def __init__(self, name: str, most: int, turn: asyncio.Future[None]) -> None:
+        self.name = name
+        self.most = most
+        self.turn = turn
+
+
+class Admission:
+    """Turns for runs. All of it belongs to one loop.
+
+    Attributes:
+        draining: nothing new is accepted.
+    """
+
+    def __init__(self, config: Config, *, on_depth: Callable[[int], object] = lambda _: None) -> None:
+        self._config = config
+        self._on_depth = on_depth
+        self._running: dict[str, int] = {}
+        self._queues: OrderedDict[str, deque[_Waiter]] = OrderedDict()  # in the order in which tenants have their turn
+        self._busy = 0
+        self._depth = 0
+        self._mean_s = _FIRST_GUESS_S
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.draining = False
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait."""
+        return self._depth
+
+    @property
+    def running(self) -> int:
+        """Runs under way."""
+        return self._busy
+
+    @asynccontextmanager
+    async def admit(self, tenant: Tenant) -> AsyncIterator[float]:
+        """Wait for a turn, and have it within the block. Gives the seconds that it took. Raises Refused."""
+        asked = time.monotonic()
+        await self._turn(tenant)
+        began = time.monotonic()
+        try:
+            yield began - asked
+        finally:
+            self._mean_s += 0.1 * (time.monotonic() - began - self._mean_s)
+            self._give_back(tenant.name)
+
+    async def drained(self) -> None:
+        """Accept nothing more, and wait until what was accepted has ended."""
+        self.draining = True
+        await self._idle.wait()
+
+    async def _turn(self, tenant: Tenant) -> None:
+        name, most = tenant.name, tenant.concurrency or self._config.tenant_concurrency
+        if self.draining:
+            raise self._refused("the server is stopping", 503, "draining")
+        if not self._depth and self._busy < self._config.max_concurrency and self._running.get(name, 0) < most:
+            self._take(name)
+            return
+        if self._depth >= self._config.max_queue:
+            self._make_room(name)
+        waiter = _Waiter(name, most, asyncio.get_running_loop().create_future())
+        self._join(waiter)
+        self._serve()
+        try:
+            async with asyncio.timeout(self._config.queue_seconds):
+                await waiter.turn
+        except BaseException as error:
+            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
+                self._give_back(name)  # it came, but too late
+            else:
+                self._leave(waiter)
+            if isinstance(error, TimeoutError):
+                raise self._refused(
+                    f"no turn came within {self._config.queue_seconds:g} s", *self._whose(name, most), reason="queue_timeout"
+                ) from None
+            raise
+
+    def _whose(self, name: str, most: int) -> tuple[int]:
+        """429 where the tenant waits for itself, 503 where it waits for others."""
+        return (429 if self._running.get(name, 0) >= most else 503,)
+
+    def _make_room(self, name: str) -> None:
+        """Let the tenant with most in the queue give way, if that is another one. Raises Refused."""
+        longest = max(self._queues, key=lambda other: len(self._queues[other]), default=name)
+        mine = len(self._queues.get(name, ()))
+        if longest == name or len(self._queues[longest]) <= mine + 1:
+            status, reason = (429, "tenant_busy") if mine and len(self._queues) > 1 else (503, "queue_full")
+            raise self._refused(f"{self._depth} requests wait already", status, reason)  # type: ignore[arg-type]
+        victim = self._queues[longest][-1]
+        self._leave(victim)
+        victim.turn.set_exception(self._refused("other callers need the place in the queue", 429, "tenant_busy"))
+
+    def _join(self, waiter: _Waiter) -> None:
+        self._queues.setdefault(waiter.name, deque()).append(waiter)
+        self._count(+1)
+
+    def _leave(self, waiter: _Waiter) -> None:
+        queue = self._queues.get(waiter.name)
+        if queue is None or waiter not in queue:
+            return
+        queue.remove(waiter)
+        if not queue:
+            del self._queues[waiter.name]
+        self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._depth += change
+        self._on_depth(self._depth)
+
+    def _serve(self) -> None:
+        """Give turns: to each tenant one, then to each the next."""
+        while self._busy < self._config.max_concurrency:
+            chosen = next((item for item in self._queues.values() if self._running.get(item[0].name, 0) < item[0].most), None)
+            if chosen is None:
+                return
+            waiter = chosen[0]
+            self._leave(waiter)
+            if waiter.name in self._queues:
+                self._queues.move_to_end(waiter.name)
+            if not waiter.turn.done():
+                self._take(waiter.name)
+                waiter.turn.set_result(None)
+
+    def _take(self, name: str) -> None:
+        self._busy += 1
+        self._running[name] = self._running.get(name, 0) + 1
+        self._idle.clear()
+
+    def _give_back(self, name: str) -> None:
+        self._busy -= 1
+        self._running[name] -= 1
+        if not self._running[name]:
+            del self._running[name]
+        self._serve()
+        if not self._busy and not self._depth:
+            self._idle.set()
+
+    def _refused(self, message: str, status: int, reason: Reason) -> Refused:
+        seconds = self._mean_s * (self._depth + 1) / self._config.max_concurrency
+        return Refused(
+            message,
+            status=status,
+            retry_after=min(_LONGEST_RETRY_S, max(1, math.ceil(seconds))),
+            depth=self._depth,
+            reason=reason,
+        )

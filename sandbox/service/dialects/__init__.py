@@ -1,0 +1,1 @@
+"""What other tools speak: each module is a pure mapping onto `sandbox.service.work`, and thin routes over it."""

@@ -1,0 +1,141 @@
+"""Dialects behind tokens: what one client keeps no other one sees, and what a stop does to what was taken in."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+
+from sandbox.service import tokens
+from tests.support.clock import seconds, wait_until
+from tests.support.served import Served, served
+
+pytestmark = pytest.mark.requires("userns")
+SLOW = "import time; time.sleep(1); print('done')"
+
+
+@pytest.fixture(scope="module")
+def clients(run_options, tmp_path_factory):
+    """The clients of Ada, who may keep files, of Bob, who may only run, and of nobody."""
+    place = tmp_path_factory.mktemp("doors")
+    file = place / "tokens.json"
+    ada, bob = tokens.add(file, "ada", scopes=("run", "files")), tokens.add(file, "bob", scopes=("run",))
+    with served(place, no_auth=False, tokens_file=str(file), **run_options) as server:
+        headers = ({"Authorization": f"Bearer {ada}"}, {"X-Auth-Token": bob}, {})
+        made = [httpx.Client(base_url=server.url, headers=item, timeout=seconds(60)) for item in headers]
+        yield made
+        for client in made:
+            client.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v2/runtimes"),
+        ("POST", "/api/v2/execute"),
+        ("POST", "/submissions"),
+        ("GET", "/languages"),
+        ("GET", "/config_info"),
+        ("GET", "/submissions/x"),
+        ("POST", "/run"),
+        ("GET", "/file"),
+        ("GET", "/version"),
+    ],
+)
+def test_nobody_gets_in(clients, method, path):
+    answer = clients[2].request(method, path)
+    assert answer.status_code == 401
+    assert isinstance(answer.json()["message"], str)
+
+
+def test_submissions_are_of_their_token(clients):
+    ada, bob, _ = clients
+    body = {"language_id": 71, "source_code": "print(1)"}
+    token = ada.post("/submissions?wait=true", json=body).json()["token"]
+    assert ada.get(f"/submissions/{token}").json()["stdout"] == "1\n"
+    assert bob.get(f"/submissions/{token}").status_code == 404
+    assert bob.delete(f"/submissions/{token}").status_code == 404
+    assert bob.get("/submissions").json()["submissions"] == []
+    assert bob.get(f"/submissions/batch?tokens={token}").json() == {"submissions": [None]}
+    assert ada.post("/authenticate").status_code == 200
+    assert ada.post("/authorize").status_code == 403
+
+
+def test_files_are_of_their_token_and_need_its_scope(clients):
+    ada, bob, _ = clients
+    identifier = ada.post("/file", files={"file": ("x", b"secret")}).json()
+    assert ada.get("/file").json() == {identifier: "x"}
+    assert bob.get("/file").status_code == 403
+    assert bob.get(f"/file/{identifier}").status_code == 403
+    stolen = {"cmd": [{"args": ["cat", "x"], "copyIn": {"x": {"fileId": identifier}}}]}
+    assert bob.post("/run", json=stolen).json() == f"file not exists with id {identifier}"
+
+
+class _Hook(BaseHTTPRequestHandler):
+    def do_PUT(self):
+        self.server.seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hook():
+    with HTTPServer(("127.0.0.1", 0), _Hook) as made:
+        made.seen = []
+        thread = threading.Thread(target=made.serve_forever, daemon=True)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def test_a_stop_loses_no_submission(hook, tmp_path, run_options):
+    with served(tmp_path, max_concurrency=1, callback_hosts=[f"127.0.0.1:{hook.server_port}"], **run_options) as server:
+        body: dict[str, Any] = {"language_id": 71, "source_code": SLOW, "callback_url": f"http://127.0.0.1:{hook.server_port}/"}
+        taken = [httpx.post(f"{server.url}/submissions", json=body).json()["token"] for _ in range(4)]
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(seconds(60)) == 0
+    assert {item["token"] for item in hook.seen} == set(taken)
+    assert [item["status"]["id"] for item in hook.seen] == [3, 3, 3, 3]
+
+
+def runs(server: Served, name: str) -> bool:
+    """Whether a process below the server has this word in its command."""
+    for pid in server.descendants():
+        with contextlib.suppress(OSError):
+            if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return True
+    return False
+
+
+def test_a_conversation_that_is_left_ends_its_program(tmp_path, run_options):
+    code = "print('on', flush=True); input()"
+    init = {"type": "init", "language": "python", "version": "*", "files": [{"name": "left_alone.py", "content": code}]}
+    with served(tmp_path, **run_options) as server:
+        with connect(server.url.replace("http", "ws") + "/api/v2/connect") as socket:
+            socket.send(json.dumps(init))
+            while '"on' not in str(socket.recv(timeout=seconds(60))):
+                continue
+            assert runs(server, "left_alone.py")
+        wait_until(lambda: not runs(server, "left_alone.py"), seconds(2), "the program is gone, long before its limit of 3 s")
+
+
+def test_a_request_that_is_left_ends_its_program(tmp_path, run_options):
+    body = {"language": "python", "version": "*", "run_timeout": 20_000}
+    body["files"] = [{"name": "left_alone.py", "content": "import time; time.sleep(20)"}]
+    with served(tmp_path, **run_options) as server:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server.url}/api/v2/execute", json=body, timeout=httpx.Timeout(seconds(3)))
+        wait_until(lambda: not runs(server, "left_alone.py"), seconds(10))

@@ -1,0 +1,188 @@
+"""Whose turn it is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sandbox.service.admission import Admission, Refused
+from sandbox.service.config import Config
+from sandbox.service.tenant import Tenant
+
+A, B, C = (Tenant(name=name) for name in "abc")
+
+
+def admission(**settings) -> Admission:
+    return Admission(Config(**{"no_auth": True, "max_concurrency": 1, "max_queue": 4, "queue_seconds": 60, **settings}))
+
+
+class Visit:
+    """One that waits for its turn, in a task, and has it until it is told to leave."""
+
+    def __init__(self, door: Admission, tenant: Tenant, log: list[str] | None = None) -> None:
+        self.inside = False
+        self.leave = asyncio.Event()
+        self._log = log if log is not None else []
+        self.task = asyncio.ensure_future(self._visit(door, tenant))
+
+    async def _visit(self, door: Admission, tenant: Tenant) -> None:
+        async with door.admit(tenant):
+            self._log.append(tenant.name)
+            self.inside = True
+            await self.leave.wait()
+
+    async def out(self) -> None:
+        self.leave.set()
+        await self.task
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def run(test):
+    """An asynchronous test."""
+
+    def call():
+        asyncio.run(asyncio.wait_for(test(), 10))
+
+    call.__name__ = test.__name__
+    return call
+
+
+@run
+async def test_tenants_have_their_turns_one_after_the_other():
+    door, log = admission(), []
+    visits = [Visit(door, tenant, log) for tenant in (A, A, A, B, C)]
+    await settle()
+    for visit in visits:
+        visit.leave.set()
+    await asyncio.gather(*(visit.task for visit in visits))
+    assert log == ["a", "a", "b", "c", "a"]  # the first is in before anybody waits
+
+
+@run
+async def test_a_full_queue_refuses_and_says_when_to_come_again():
+    door = admission(max_queue=1)
+    first, second = Visit(door, A), Visit(door, A)
+    await settle()
+    with pytest.raises(Refused) as refused:
+        await Visit(door, A).task
+    assert (refused.value.status, refused.value.reason, refused.value.depth) == (503, "queue_full", 1)
+    assert refused.value.retry_after >= 1
+    assert refused.value.retryable
+    await first.out()
+    await second.out()
+
+
+@run
+async def test_who_has_most_in_the_queue_gives_way():
+    door = admission(max_queue=3)
+    going = Visit(door, A)
+    await settle()
+    waiting = [Visit(door, A) for _ in range(3)]
+    await settle()
+    other = Visit(door, B)
+    await settle()
+    assert waiting[2].task.done()
+    refused = waiting[2].task.exception()
+    assert isinstance(refused, Refused)
+    assert (refused.status, refused.reason) == (429, "tenant_busy")
+    assert door.depth == 3
+    await going.out()
+    await settle()
+    assert waiting[0].inside
+    await waiting[0].out()
+    await settle()
+    assert other.inside
+    await other.out()
+    await waiting[1].out()
+    assert (door.depth, door.running) == (0, 0)
+
+
+@run
+async def test_a_tenant_has_no_more_at_once_than_it_may():
+    door = admission(max_concurrency=3)
+    narrow = Tenant(name="narrow", concurrency=1)
+    first, second, other = Visit(door, narrow), Visit(door, narrow), Visit(door, A)
+    await settle()
+    assert (first.inside, second.inside, other.inside) == (True, False, True)
+    await first.out()
+    await settle()
+    assert second.inside
+    await second.out()
+    await other.out()
+
+
+@run
+async def test_a_turn_that_does_not_come_in_time():
+    door = admission(queue_seconds=0.01)
+    going = Visit(door, A)
+    await settle()
+    with pytest.raises(Refused) as own:
+        await Visit(door, A).task
+    with pytest.raises(Refused) as others:
+        await Visit(door, B).task
+    assert (own.value.reason, own.value.status, others.value.status) == ("queue_timeout", 429, 503)
+    assert door.depth == 0
+    await going.out()
+
+
+@run
+async def test_who_goes_away_leaves_nothing():
+    door = admission()
+    going, waiting, last = Visit(door, A), Visit(door, A), Visit(door, A)
+    await settle()
+    waiting.task.cancel()
+    await settle()
+    assert door.depth == 1
+    going.task.cancel()
+    await settle()
+    assert last.inside
+    await last.out()
+    assert (door.depth, door.running) == (0, 0)
+
+
+@run
+async def test_a_turn_that_comes_as_its_waiter_goes_is_given_on():
+    door = admission()
+    going, waiting, last = Visit(door, A), Visit(door, A), Visit(door, A)
+    await settle()
+    going.leave.set()
+    await going.task  # the turn is given to `waiting`, whose task has not run since
+    waiting.task.cancel()
+    await settle()
+    assert last.inside
+    await last.out()
+    assert door.running == 0
+
+
+@run
+async def test_draining_waits_for_what_was_accepted_and_takes_nothing_new():
+    door = admission()
+    going, waiting = Visit(door, A), Visit(door, B)
+    await settle()
+    drained = asyncio.ensure_future(door.drained())
+    await settle()
+    with pytest.raises(Refused) as refused:
+        await Visit(door, C).task
+    assert (refused.value.status, refused.value.reason) == (503, "draining")
+    await going.out()
+    await settle()
+    assert waiting.inside
+    assert not drained.done()
+    await waiting.out()
+    await drained
+
+
+@run
+async def test_depth_is_told():
+    told: list[int] = []
+    door = Admission(Config(no_auth=True, max_concurrency=1), on_depth=told.append)
+    going, waiting = Visit(door, A), Visit(door, A)
+    await settle()
+    await going.out()
+    await waiting.out()
+    assert told == [1, 0]
