@@ -2,4 +2,3 @@
 
 Needs httpx, and websockets for runs with a terminal, callbacks or a stream as standard input: the extra `client`.
 """
-

@@ -88,8 +88,8 @@ class _Handler(logging.StreamHandler[TextIO]):
         try:
             self.stream.write(self.format(record) + "\n")
             self.stream.flush()
-        except Exception:  # noqa: BLE001, S110 - there is no place left to tell of it
-            pass
+        except (OSError, ValueError):  # closed, or full: there is no place left to tell of it
+            return
 
 
 def setup(level: str = "info", stream: TextIO | None = None) -> None:

@@ -68,8 +68,8 @@ def test_a_terminal_has_a_size_and_keys(line):
 
 
 def test_a_signal_ends_a_run_without_a_terminal(line):
-    _say(line, type="start", argv=["sleep", "20"])
-    _until(line, "stage")
+    _say(line, type="start", argv=["sh", "-c", "echo here; sleep 20"])
+    _until(line, "stdout")  # from then on there is a program to end
     _say(line, type="signal", signal="SIGKILL")
     assert _until(line, "result")[-1]["run"]["outcome"] == "canceled"
 
