@@ -254,8 +254,10 @@ def test_what_the_server_says_of_itself(http):
     assert http.put("/v1/run").status_code == 405
 
 
-def _is_answered(server, identifier):
-    return any(line["request_id"] == identifier and line["message"] == "answered" for line in server.lines())
+def _await_line(server, identifier):
+    """An answer is logged once it is sent."""
+    line = (identifier, "answered")
+    wait_until(lambda: line in [(said["request_id"], said["message"]) for said in server.lines()], within=30)
 
 
 def test_every_answer_has_an_id_and_closed_headers(http, server):
@@ -263,7 +265,7 @@ def test_every_answer_has_an_id_and_closed_headers(http, server):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         identifier = answer.headers["x-request-id"]
-        wait_until(lambda: _is_answered(server, identifier), within=30)  # it is logged once it is sent
+        _await_line(server, identifier)
     assert http.get("/v1/health", headers={"X-Request-Id": "a b\tc"}).headers["x-request-id"] != "a b\tc"
 
 
