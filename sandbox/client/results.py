@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sandbox.client.errors import BadAnswer
 from sandbox.model.result import (
     CollectedFile,
     Degraded,
@@ -20,7 +21,7 @@ from sandbox.model.result import (
     Usage,
 )
 
-__all__ = ["Answer", "Language", "Stage", "answer_from", "language_from", "result_from"]
+__all__ = ["Answer", "Language", "Stage", "answer_from", "language_from", "result_from", "rows_of", "run_of", "text_bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +32,14 @@ class Stage:
         ok: there is a program.
         stdout, stderr: what it said.
         result: of its run; None where the program was kept from before, or the compiler was not run.
+        reason: one sentence on why there is none.
     """
 
     ok: bool
     stdout: bytes
     stderr: bytes
     result: RunResult | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +116,21 @@ def language_from(said: Mapping[str, Any]) -> Language:
     )
 
 
+def run_of(answer: Answer) -> RunResult:
+    """The result of a command, which always has one. Raises BadAnswer."""
+    if answer.run is None:
+        raise BadAnswer("the service has not run the command")
+    return answer.run
+
+
+def rows_of(said: Any, name: str) -> list[Any]:
+    """A list, or the member of an object that has it. Raises KeyError or TypeError where there is none."""
+    rows = said[name] if isinstance(said, dict) else said
+    if not isinstance(rows, list):
+        raise TypeError(f"expected a list of {name}")
+    return rows
+
+
 def text_bytes(said: Mapping[str, Any], name: str) -> bytes:
     """The exact bytes of a text: those beside it where it is not UTF-8."""
     exact = said.get(f"{name}_base64")
@@ -131,9 +149,11 @@ def _exit(said: Mapping[str, Any]) -> ExitStatus:
 
 
 def _stage(said: Mapping[str, Any]) -> Stage:
+    result = None if said["result"] is None else result_from(said["result"])
     return Stage(
         ok=said["ok"],
-        stdout=text_bytes(said, "stdout"),
-        stderr=text_bytes(said, "stderr"),
-        result=None if said["result"] is None else result_from(said["result"]),
+        stdout=text_bytes(said, "stdout") if result is None else result.stdout,
+        stderr=text_bytes(said, "stderr") if result is None else result.stderr,
+        result=result,
+        reason=said["reason"],
     )

@@ -106,6 +106,11 @@ def test_uvicorn_says_each_thing_once_and_no_access_line(lines):
     assert [line["message"] for line in lines()] == ["started"]
 
 
+def test_a_message_of_the_wrong_form_fails_nobody(lines):
+    logging.getLogger("sandbox.service").info("%d of %d", "x")
+    assert [line["message"] for line in lines()] == ["%d of %d"]
+
+
 def test_a_closed_stream_fails_nobody(lines):
     stream = io.StringIO()
     logs.setup("info", stream)

@@ -6,19 +6,17 @@ import subprocess
 import sys
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from sandbox.service import telemetry
-
-requires_sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the SDK of OpenTelemetry shows what the hooks make")
 
 
 @pytest.fixture
 def spans(monkeypatch):
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
     exporter = InMemorySpanExporter()
-    provider = requires_sdk.TracerProvider()
+    provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(telemetry.trace, "get_tracer", provider.get_tracer)
     yield exporter.get_finished_spans
