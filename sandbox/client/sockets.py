@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 from collections.abc import Iterator, Mapping
@@ -50,7 +51,8 @@ def connect(base: str, head: Mapping[str, str], timeout: float, verify: bool | s
     from websockets.sync import client
 
     try:
-        socket: ClientConnection = client.connect(**given)
+        # The connection outlives this function; its handle closes it. From version 17.1 it is had by entering alone.
+        socket: ClientConnection = contextlib.ExitStack().enter_context(client.connect(**given))
         return socket
     except (OSError, WebSocketException) as error:
         raise failed(error, base) from None

@@ -86,7 +86,7 @@ def test_a_run_is_one_post_and_its_result_is_the_one_that_was_sent(kind):
     assert request.headers["authorization"] == "Bearer secret"
     assert request.headers["content-type"] == "application/json"
     assert len(request.headers["idempotency-key"]) == 32
-    assert service.body == {"argv": ["echo", "hi"], "stdin": "x", "stdin_encoding": "utf8", "limits": {"wall": "2s"}}
+    assert service.body == {"argv": ["echo", "hi"], "stdin": "x", "limits": {"wall": "2s"}}
 
 
 @both
@@ -107,7 +107,7 @@ def test_everything_that_the_local_call_takes_travels(kind, tmp_path):
     )
     said = service.body
     assert said["argv"] == ["a", "b", str(tmp_path)]
-    assert (said["stdin"], said["stdin_encoding"]) == ("/w==", "base64")
+    assert said["stdin"] == {"content": "/w==", "encoding": "base64"}
     assert said["files"] == {
         "a": {"content": "text", "encoding": "utf8"},
         "b": {"content": "/w==", "encoding": "base64", "mode": 0o600},
