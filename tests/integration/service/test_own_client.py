@@ -193,7 +193,7 @@ def test_the_asynchronous_twin(server):
         return [language.id for language in await box.languages()], await box.profiles()
 
     languages, profiles = asynchronously(server, work)
-    assert "python" in languages
+    assert "python3" in languages
     assert profiles[0]["name"] == "default"
 
 
