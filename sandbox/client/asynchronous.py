@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from sandbox.client import body, calls, messages, retries, sockets
+from sandbox.client.errors import RemoteCapacityError
 from sandbox.client.results import Answer, Language, answer_from, language_from, rows_of, run_of
 from sandbox.model.errors import RequestError
 
@@ -80,7 +81,7 @@ class AsyncSandbox:
         return await self._answer(said, travels, live, timeout)
 
     async def start(self, argv: Sequence[body.Word], **options: Unpack[RunOptions]) -> AsyncRun:
-        """Launch and return at once. Iterate over the handle for the output as it comes."""
+        """Launch, and return as soon as it runs. Iterate over the handle for the output as it comes."""
         travels, live, timeout = calls.split(options)
         return await self._start(body.run(argv, {**travels, **self._fixed}, self._limits), travels, live, timeout)
 
@@ -105,6 +106,12 @@ class AsyncSandbox:
         """As `Sandbox.profiles`."""
         said = await self._call("GET", "/v1/profiles")
         return calls.made(lambda value: [dict(row) for row in rows_of(value, "profiles")], said)
+
+    async def grade(self, language: str, sources: body.Sources, **terms: Any) -> dict[str, Any]:
+        """As `Sandbox.grade`."""
+        said = body.submission(language, sources, terms)
+        report: dict[str, Any] = calls.made(dict, await self._call("POST", "/v1/grade", said))
+        return report
 
     async def close(self) -> None:
         """Close the connections. Runs in flight are their handles' business."""
@@ -133,17 +140,20 @@ class AsyncSandbox:
         from websockets.exceptions import WebSocketException
 
         attempts = retries.Attempts(self._retry, timeout)
+        stdin = travels.get("stdin")
         while True:
             try:
                 socket = await connect(**given)
-                break
             except (OSError, WebSocketException) as error:
                 failure = sockets.failed(error, self.url)
                 await self._sleep(attempts.wait(failure, unseen=failure.status == 0))
-        stdin = travels.get("stdin")
-        run = AsyncRun(socket, live)
-        await run.begin(said, stdin if body.is_stream(stdin) else None)
-        return run
+                continue
+            run = AsyncRun(socket, live)
+            try:
+                await run.begin(said, stdin if body.is_stream(stdin) else None)
+                return run
+            except RemoteCapacityError as error:
+                await self._sleep(attempts.wait(error))
 
     async def _call(self, method: str, path: str, said: Mapping[str, Any] | None = None, timeout: float | None = None) -> Any:
         content = None if said is None else calls.pack(said)
@@ -170,22 +180,30 @@ class AsyncRun:
         self._answer: Answer | None = None
         self._failure: BaseException | None = None
         self._open = True
+        self._begun = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin(self, said: dict[str, Any], stdin: Any) -> None:
-        """Send what is to be run, and then its standard input."""
-        await self._send(messages.start(said))
-        if stdin is None:
-            await self._send(messages.EOF)
-        else:
+        """Send what is to be run, wait until it runs, and let its standard input follow."""
+        try:
+            await self._send(messages.start(said))
+            if stdin is None:
+                await self._send(messages.EOF)
+            while not self._begun and self._answer is None:
+                await self._step()
+        except BaseException:
+            await self.close()
+            raise
+        if stdin is not None:
             self._soon(self._feed(stdin))
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         from sandbox.runtime.handles import Chunk
 
         try:
-            while self._answer is None:
-                await self._step()
+            while self._chunks or self._answer is None:
+                if not self._chunks:
+                    await self._step()
                 while self._chunks:
                     said = self._chunks.popleft()
                     yield Chunk(said.stream, said.data)
@@ -225,6 +243,8 @@ class AsyncRun:
                 callback(said.data)
             else:
                 self._chunks.append(said)
+        elif isinstance(said, messages.Begun):
+            self._begun = said.stage == "run"
         elif isinstance(said, Answer):
             self._answer = said
         elif said is not None:

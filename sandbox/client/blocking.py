@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import httpx
 
 from sandbox.client import body, calls, messages, retries, sockets
-from sandbox.client.errors import RemoteError
+from sandbox.client.errors import RemoteCapacityError, RemoteError
 from sandbox.client.results import Answer, Language, answer_from, language_from, rows_of, run_of
 from sandbox.model.errors import RequestError
 
@@ -105,7 +105,7 @@ class Sandbox:
         return self._answer(said, travels, live, timeout, "")
 
     def start(self, argv: Sequence[body.Word], **options: Unpack[RunOptions]) -> Run:
-        """Launch and return at once. Standard input may be a stream, and the terminal can be resized."""
+        """Launch, and return as soon as it runs. Standard input may be a stream, and the terminal can be resized."""
         travels, live, timeout = calls.split(options)
         return self._start(body.run(argv, {**travels, **self._fixed}, self._limits), travels, live, timeout, "")
 
@@ -129,6 +129,18 @@ class Sandbox:
         """Those that the service offers, as it describes them."""
         return calls.made(lambda value: [dict(row) for row in rows_of(value, "profiles")], self._call("GET", "/v1/profiles"))
 
+    def grade(self, language: str, sources: body.Sources, **terms: Any) -> dict[str, Any]:
+        """Judge a submission; the report, as docs/report.schema.json has it.
+
+        Args:
+            language: id, name or alias.
+            sources: as of `execute`.
+            **terms: further members of the body of `/v1/grade`: `cases`, or `package` (bytes of a zip archive), `checker`,
+                `limits`, `mode`.
+        """
+        report: dict[str, Any] = calls.made(dict, self._call("POST", "/v1/grade", body.submission(language, sources, terms)))
+        return report
+
     def close(self) -> None:
         """Close the connections. Runs in flight are their handles' business."""
         self._http.close()
@@ -146,7 +158,7 @@ class Sandbox:
 
     def _cancel(self, identifier: str) -> None:
         """End the run with this id; nothing happens where there is none (any more)."""
-        with contextlib.suppress(RemoteError):
+        with contextlib.suppress(RemoteError, RuntimeError):  # RuntimeError: of httpx, once the client was closed
             self._call("DELETE", f"/v1/runs/{identifier}")
 
     def _answer(
@@ -162,14 +174,17 @@ class Sandbox:
     ) -> Run:
         attempts = retries.Attempts(self._retry, timeout)
         head = {**self._head, **calls.named(identifier)}
+        stdin = travels.get("stdin")
         while True:
             try:
                 socket = sockets.connect(self.url, head, self._timeout, self._verify)
-                break
             except RemoteError as error:
                 self._sleep(attempts.wait(error, unseen=error.status == 0))
-        stdin = travels.get("stdin")
-        return Run(socket, said, stdin if body.is_stream(stdin) else None, live)
+                continue
+            try:
+                return Run(socket, said, stdin if body.is_stream(stdin) else None, live)
+            except RemoteCapacityError as error:
+                self._sleep(attempts.wait(error))
 
     def _call(
         self,
@@ -209,10 +224,17 @@ class Run:
         self._failure: BaseException | None = None
         self._closed = False
         self._reading = threading.Lock()
-        self._send(messages.start(said))
-        if stdin is None:
-            self._send(messages.EOF)
-        else:
+        self._begun = False
+        try:
+            self._send(messages.start(said))
+            if stdin is None:
+                self._send(messages.EOF)
+            while not self._begun and self._answer is None:
+                self._step(None)
+        except BaseException:
+            self.close()
+            raise
+        if stdin is not None:
             # A daemon: a source that never ends (a terminal) does not keep the process.
             threading.Thread(target=self._feed, args=(stdin,), name="sandbox-client-stdin", daemon=True).start()
 
@@ -261,6 +283,8 @@ class Run:
             callback = self._live.get(f"on_{said.stream}")
             if callback is not None:
                 callback(said.data)
+        elif isinstance(said, messages.Begun):
+            self._begun = said.stage == "run"
         elif isinstance(said, Answer):
             self._answer = said
         elif said is not None:
@@ -273,7 +297,10 @@ class Run:
         return self._failure
 
     def cancel(self) -> None:
-        """End the run; `wait` then returns outcome canceled. Nothing happens when it has ended already."""
+        """End the run; `wait` then returns outcome canceled. Nothing happens when it has ended already.
+
+        One that is canceled before the service has launched it has no result: `wait` then raises RequestError.
+        """
         self._send(messages.KILL)
 
     def resize(self, rows: int, columns: int) -> None:

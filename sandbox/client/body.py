@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from sandbox.model.errors import RequestError
 from sandbox.model.limits import Limits
 
-__all__ = ["MAX_FILES_BYTES", "FileContent", "Sources", "Word", "content", "is_live", "is_stream", "program", "run"]
+__all__ = ["MAX_FILES_BYTES", "FileContent", "Sources", "Word", "content", "is_live", "is_stream", "program", "run", "submission"]
 
 Word: TypeAlias = str | bytes | os.PathLike[str]
 FileContent: TypeAlias = bytes | tuple[bytes, int] | os.PathLike[str]
@@ -48,14 +48,26 @@ def program(
         body["version"] = version
     if args:
         body["args"] = _words(args)
-    if isinstance(sources, str):
-        body["code"] = sources
-    elif isinstance(sources, bytes):
-        body["sources"] = [{"name": "", **content(sources)}]
-    else:
-        raw = {name: item.encode() if isinstance(item, str) else item for name, item in sources.items()}
-        body["sources"] = [{"name": name, **content(item)} for name, item in raw.items()]
+    return {**body, **_sources(sources)}
+
+
+def submission(language: str, sources: Sources, terms: Mapping[str, Any]) -> dict[str, Any]:
+    """The body for a submission that is judged. Raises RequestError for what cannot be sent."""
+    body = {"language": language, **_sources(sources), **terms}
+    package = body.get("package")
+    if isinstance(package, bytes | bytearray | memoryview):
+        body["package"] = {"content": base64.b64encode(package).decode("ascii"), "encoding": "base64"}
     return body
+
+
+def _sources(sources: Sources) -> dict[str, Any]:
+    if isinstance(sources, str):
+        return {"code": sources}
+    named = {"": sources} if isinstance(sources, bytes) else sources
+    if not isinstance(named, Mapping) or not all(isinstance(item, str | bytes) for item in named.values()):
+        raise RequestError("sources must be text, bytes, or name → text or bytes", hint='write {"main.cpp": "…"}')
+    raw = {name: item.encode() if isinstance(item, str) else item for name, item in named.items()}
+    return {"sources": [{"name": name, **content(item)} for name, item in raw.items()]}
 
 
 def content(data: bytes) -> dict[str, str]:

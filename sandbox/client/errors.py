@@ -20,6 +20,7 @@ the busy machine, `except RemoteError` everything that came over the wire.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -225,10 +226,15 @@ def _kind(status: int, said: Mapping[str, Any]) -> type[RemoteError]:
     if status in (401, 403):
         return AccessDenied
     code = _text(said.get("code"))
-    kind = _BY_CODE.get(code) or _BY_CLASS.get(code)
+    kind = _BY_CODE.get(code) or _BY_CLASS.get(code) or _BY_CLASS.get(_code_of(_text(said.get("class"))))
     if kind is not None:
         return kind
     return _BY_STATUS.get(status) or (RemoteRequestError if 400 <= status < 500 else RemoteError)
+
+
+def _code_of(name: str) -> str:
+    """The code for the name of a class: "CommandNotFound" is "command_not_found"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower().removesuffix("_error")
 
 
 def _text(value: object) -> str:

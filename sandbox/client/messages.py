@@ -7,11 +7,12 @@ import json
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sandbox.client import calls
-from sandbox.client.errors import BadAnswer, RemoteError, Unreachable, error_from
+from sandbox.client.errors import BadAnswer, RemoteCapacityError, RemoteError, RemoteRequestError, Unreachable, error_from
 from sandbox.client.results import Answer, answer_from, text_bytes
 
-__all__ = ["EOF", "KILL", "MAX_BYTES", "Message", "Output", "ended", "parse", "resize", "start", "stdin"]
+__all__ = ["EOF", "KILL", "MAX_BYTES", "Begun", "Message", "Output", "ended", "parse", "resize", "start", "stdin"]
 
+_TOO_BIG = 1009
 _LOST = (1001, 1006, 1012, 1013)  # going away, broken, restart, try again later
 MAX_BYTES = 256 << 20  # of one message: the last has the collected files
 EOF = json.dumps({"type": "eof"})
@@ -26,7 +27,14 @@ class Output(NamedTuple):
     stage: str
 
 
-Message: TypeAlias = Output | Answer | RemoteError | None
+class Begun(NamedTuple):
+    """A stage begins: "compile" or "run"."""
+
+    stage: str
+
+
+Message: TypeAlias = Output | Begun | Answer | RemoteError | None
+_BUSY_WAIT_S = 1.0  # an error over a WebSocket has no Retry-After
 
 
 def start(body: dict[str, Any]) -> str:
@@ -56,12 +64,13 @@ def _message(said: Any) -> Message:
         return Output("stdout", _data(said), said.get("stage", "run"))
     if kind == "stderr":
         return Output("stderr", _data(said), said.get("stage", "run"))
+    if kind == "stage":
+        return Begun(said["stage"])
     if kind == "result":
         return answer_from(said)
     if kind == "error":
         error = error_from(0, said)
-        wanted = said["error"].get("retry_after") if isinstance(said.get("error"), dict) else None
-        error.retry_after = float(wanted) if wanted is not None else None
+        error.retry_after = _BUSY_WAIT_S if isinstance(error, RemoteCapacityError) else None
         return error
     return None
 
@@ -77,6 +86,8 @@ def _data(said: Any) -> bytes:
 def ended(code: int, reason: str) -> RemoteError:
     """The exception for a connection that was closed before the answer came. Close codes: RFC 6455, 7.4."""
     said = f"{code} {reason}".strip()
+    if code == _TOO_BIG:
+        return RemoteRequestError("a message is longer than the service takes", hint="send less in files, or as standard input")
     if code in _LOST:
         return Unreachable(f"the connection ended before the answer came ({said})")
     return BadAnswer(f"the service ended the connection before the answer came ({said})")

@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sandbox.client.errors import RemoteError
+from sandbox.client.errors import RemoteCapacityError, RemoteError
 
 __all__ = ["KEY_HEADER", "Attempts", "Retries", "key", "retry_after"]
 
 KEY_HEADER = "Idempotency-Key"
-_BUSY = (429, 503)
 _FIRST_WAIT_S = 0.1
 
 
@@ -57,7 +56,7 @@ class Attempts:
             unseen: the service cannot have seen the request, or knows its key: the connection could not be made, or broke.
         """
         self._count += 1
-        if failure.status in _BUSY and failure.retry_after is not None:
+        if isinstance(failure, RemoteCapacityError) and failure.retry_after is not None:
             wait = failure.retry_after + _jitter(min(1.0, failure.retry_after))
             allowed = failure.retry_after <= self._retries.seconds
         else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from sandbox.client import calls, messages
@@ -51,7 +51,8 @@ def connect(base: str, head: Mapping[str, str], timeout: float, verify: bool | s
     from websockets.sync import client
 
     try:
-        socket: ClientConnection = ExitStack().enter_context(client.connect(**given))  # whoever has it closes it
+        # The connection outlives this function; its handle closes it. From version 17.1 it is had by entering alone.
+        socket: ClientConnection = contextlib.ExitStack().enter_context(client.connect(**given))
         return socket
     except (OSError, WebSocketException) as error:
         raise failed(error, base) from None

@@ -12,6 +12,7 @@ terminal, and a value is cut off at 2,000 characters.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -71,7 +72,7 @@ class _Lines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "request_id": current(),
-            "message": _short(record.getMessage()),
+            "message": _short(_said(record)),
         }
         for name, value in getattr(record, "fields", {}).items():
             line.setdefault(name, _short(value))
@@ -85,11 +86,10 @@ class _Handler(logging.StreamHandler[TextIO]):
     """Writes each line at once. A stderr that is closed loses lines and fails nobody's request."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
+        # ValueError: the stream is closed. There is no place left to tell of it.
+        with contextlib.suppress(OSError, ValueError):
             self.stream.write(self.format(record) + "\n")
             self.stream.flush()
-        except (OSError, ValueError):  # closed, or full: there is no place left to tell of it
-            return
 
 
 def setup(level: str = "info", stream: TextIO | None = None) -> None:
@@ -119,6 +119,14 @@ def setup(level: str = "info", stream: TextIO | None = None) -> None:
     access.handlers.clear()
     access.propagate = False
     access.disabled = True
+
+
+def _said(record: logging.LogRecord) -> str:
+    """The message; one whose arguments do not fit its form is a mistake of ours, and is told as it is."""
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):
+        return str(record.msg)
 
 
 def _short(value: object) -> object:

@@ -249,6 +249,7 @@ _CHECKS: dict[str, Callable[[], str | None]] = {
     "node": _tool("node"),
     "javac": _tool("javac"),
     "bwrap": _tool("bwrap"),
+    "systemd-analyze": _tool("systemd-analyze"),
     "npm registry": _npm_registry,
     "ultra-piston": _module("ultra_piston"),
     "aiopyston": _module("pyston"),

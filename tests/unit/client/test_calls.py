@@ -6,7 +6,8 @@ import asyncio
 import email.utils
 import json
 import os
-import pickle
+import subprocess
+import sys
 import threading
 import time
 
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from sandbox import client
-from sandbox.client import errors, retries
+from sandbox.client import calls, errors, retries
 from sandbox.model import errors as local
 from sandbox.model.limits import Limits
 from tests.unit.cli.fakes import make_result
@@ -233,48 +234,6 @@ def test_a_broken_connection_is_made_again_a_slow_answer_is_not_asked_for_twice(
     assert len({request.headers["idempotency-key"] for request in service.asked}) == 1
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "kind"),
-    [
-        (400, "request", local.RequestError),
-        (400, "bad_request", local.RequestError),
-        (400, "unknown_language", local.RequestError),
-        (400, "policy", local.PolicyError),
-        (400, "command_not_found", local.CommandNotFound),
-        (400, "not_executable", local.NotExecutable),
-        (413, "too_large", local.RequestError),
-        (422, "who_knows", local.RequestError),
-        (401, "unauthorized", errors.AccessDenied),
-        (403, "policy", errors.AccessDenied),
-        (429, "tenant_busy", local.CapacityError),
-        (503, "draining", local.CapacityError),
-        (503, "launcher_died", local.LauncherDied),
-        (503, "audit", local.ResourceError),
-        (0, "queue_full", local.CapacityError),
-        (0, "unauthorized", errors.AccessDenied),
-        (500, "unsupported_host", local.UnsupportedHostError),
-        (500, "launch", local.LaunchError),
-        (500, "profile", local.ProfileError),
-        (500, "problem", local.ProblemError),
-        (500, "internal", errors.RemoteError),
-    ],
-)
-def test_an_error_is_of_the_local_class_and_travels_further(status, code, kind):
-    error = errors.error_from(status, refusal(code))
-    assert isinstance(error, kind)
-    assert isinstance(error, errors.RemoteError)
-    assert str(error) == "no; do"
-    again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again), again.request_id, again.status) == (type(error), "no; do", "r1", status)
-
-
-@pytest.mark.parametrize("name", sorted({"blame", "retryable"}))
-def test_a_remote_error_says_of_itself_what_its_local_class_says(name):
-    for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, errors.RemoteError) and len(kind.__bases__) == 2:
-            assert getattr(kind, name) == getattr(kind.__bases__[1], name), kind
-
-
 @both
 @pytest.mark.parametrize(
     "answer",
@@ -357,3 +316,56 @@ def test_languages_and_profiles(kind, wrapped):
     assert "idempotency-key" not in service.asked[0].headers
     service = Service(httpx.Response(200, json={"profiles": [{"name": "default"}]}))
     assert call(service, kind, lambda box: box.profiles()) == [{"name": "default"}]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "sandbox", "ftp://x", "http://", "http://x:0", "http://x:99999", "http://u:p@x", "http://x/?a", "http://x/#a", None],
+)
+def test_an_address_that_is_none(url):
+    with pytest.raises(local.RequestError, match="address"):
+        client.Sandbox(url)
+
+
+def test_addresses_below_a_path():
+    assert calls.socket_address(calls.address("https://x/sandbox/")) == "wss://x/sandbox/v1/runs/ws"
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\nb", "é", "a\r\nHost: x"])
+def test_a_token_that_is_none_is_not_quoted(token):
+    with pytest.raises(local.RequestError) as caught:
+        client.AsyncSandbox(URL, token=token)
+    assert not token or token not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("0", 0), (" 7 ", 7), ("-1", None), ("", None), (None, None), ("²", None), ("9" * 99, 999999999)]
+)
+def test_what_retry_after_means(value, seconds):
+    assert retries.retry_after(value) == seconds
+
+
+def test_a_date_of_the_past_is_now():
+    assert retries.retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert retries.retry_after("Wed, 21 Oct 2015 07:28:00 GMT", now=1445412470) == 10
+
+
+def test_it_needs_httpx_alone_and_says_so():
+    code = (
+        "import sys\n"
+        "for name in ('websockets', 'fastapi', 'uvicorn', 'prometheus_client'): sys.modules[name] = None\n"
+        "import sandbox.client\n"
+        "others = ('sandbox.runtime', 'sandbox.launcher', 'sandbox.kernel', 'sandbox.service')\n"
+        "assert not [name for name in sys.modules if name.startswith(others)]\n"
+        "try: sandbox.client.Sandbox('http://127.0.0.1:1').start(['a'])\n"
+        "except sandbox.RequestError as error: assert 'sandbox[client]' in str(error)\n"
+        "else: raise AssertionError\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    code = (
+        "import sys; sys.modules['httpx'] = None\n"
+        "try: import sandbox.client\n"
+        "except ModuleNotFoundError as error: assert 'sandbox[client]' in str(error)\n"
+        "else: raise AssertionError\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -108,6 +108,12 @@ def test_uvicorn_says_each_thing_once_and_no_access_line(lines):
     assert [line["message"] for line in lines()] == ["started"]
 
 
+def test_a_message_of_the_wrong_form_fails_nobody(lines):
+    (handler,) = (one for one in logging.getLogger("sandbox.service").handlers if isinstance(one, logs._Handler))
+    handler.handle(logging.LogRecord("sandbox.service", logging.INFO, "", 1, "%d of %d", ("x",), None))
+    assert [line["message"] for line in lines()] == ["%d of %d"]
+
+
 def test_a_closed_stream_fails_nobody(lines):
     stream = io.StringIO()
     logs.setup("info", stream)

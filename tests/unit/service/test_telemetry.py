@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from opentelemetry.sdk import trace
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -16,7 +16,7 @@ from sandbox.service import telemetry
 @pytest.fixture
 def spans(monkeypatch):
     exporter = InMemorySpanExporter()
-    provider = trace.TracerProvider()
+    provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(telemetry.trace, "get_tracer", provider.get_tracer)
     yield exporter.get_finished_spans
