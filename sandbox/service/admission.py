@@ -11,12 +11,15 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 from sandbox.model.errors import SandboxError
 from sandbox.service.config import Config
 from sandbox.service.tenant import Tenant
 
+# Of this task: what it does was promised to a client before, so that it has its turn though the server is stopping.
+taken_in: ContextVar[bool] = ContextVar("taken_in", default=False)
 Reason = Literal["queue_full", "queue_timeout", "tenant_busy", "draining"]
 _FIRST_GUESS_S = 1.0
 _LONGEST_RETRY_S = 120
@@ -100,7 +103,7 @@ class Admission:
 
     async def _turn(self, tenant: Tenant) -> None:
         name, most = tenant.name, tenant.concurrency or self._config.tenant_concurrency
-        if self.draining:
+        if self.draining and not taken_in.get():
             raise self._refused("the server is stopping", 503, "draining")
         if not self._depth and self._busy < self._config.max_concurrency and self._running.get(name, 0) < most:
             self._take(name)

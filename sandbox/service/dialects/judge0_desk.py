@@ -12,7 +12,7 @@ from sandbox.grader import sources
 from sandbox.model.errors import RequestError, SandboxError
 from sandbox.model.result import RunResult
 from sandbox.service import callbacks, logs
-from sandbox.service.admission import Refused
+from sandbox.service.admission import Refused, taken_in
 from sandbox.service.ask import Ask, Event
 from sandbox.service.dialects import http, judge0_fields, judge0_languages, judge0_maps, stages
 from sandbox.service.dialects.judge0_fields import CALLBACK_SECONDS, CALLBACK_TRIES, DEFAULT_FIELDS, Rules
@@ -110,16 +110,14 @@ class Desk:
             await asyncio.wait(self._tasks)
 
     async def _later(self, tenant: Tenant, submission: Submission, peer: str) -> None:
+        taken_in.set(True)
         try:
             while True:
                 try:
                     await self._carry_out(tenant, submission, peer)
                     break
-                except Refused as error:  # it was taken in: it waits until it is its turn, or the server stops
+                except Refused as error:  # it was taken in: it waits until it is its turn
                     submission.status = QUEUED
-                    if error.reason == "draining":
-                        judge0_maps.failed(submission, error)
-                        break
                     await asyncio.sleep(min(error.retry_after, 1.0))
         except BaseException as error:
             submission.ended(INTERNAL, message="something went wrong in the server")
