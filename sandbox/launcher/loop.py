@@ -14,7 +14,7 @@ import time
 
 from sandbox.kernel import filters, namespaces, process
 from sandbox.launcher import collect, wire
-from sandbox.launcher.runs import Descriptors, Run
+from sandbox.launcher.runs import Descriptors, Run, read_status
 from sandbox.model import launch, steps
 from sandbox.model.launch import Ended, LaunchRequest
 
@@ -49,6 +49,7 @@ class Launcher:
         self.waiting: list[tuple[LaunchRequest, Descriptors, int, bool]] = []  # for an id that is about to be free
         self.slots = _slots(plan.ids.slots)
         self.kill_numbers = frozenset(plan.filters.kill)
+        self.own_filters = int(read_status(b"self")[b"Seccomp_filters"])
         self.served = 0
         self.alive = True
         self._watch(control.fileno(), _CONTROL, None)
@@ -241,7 +242,7 @@ class Launcher:
             return
         if run.listener >= 0:
             self._watch(run.listener, _LISTENER, run)
-        if not run.verify(self.plan):
+        if not run.verify(self.plan, self.own_filters):
             run.failure = (steps.INIT_VERIFY, 0, _EPERM)
             run.kill(launch.BY_CALLER)
             return

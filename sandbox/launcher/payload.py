@@ -130,7 +130,7 @@ def is_spawned(plan: Plan, request: LaunchRequest) -> bool:
 
 def bearable(plan: Plan, program: Program) -> bool:
     """Whether init can keep the limits of the program itself."""
-    return all(hard >= _LEAST.get(resource, 0) for resource, (_, hard) in _limits(plan, program).items())
+    return all(min(both) >= _LEAST.get(resource, 0) for resource, both in _limits(plan, program).items())
 
 
 def spawn(plan: Plan, order: Order, work: int, progress: steps.Progress) -> tuple[int, int, int]:

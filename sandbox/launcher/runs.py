@@ -221,14 +221,17 @@ class Run:
         report = self.report or (0,) * 10
         return 0, report[1] + report[7], report[2] + report[8], report[9]
 
-    def verify(self, plan: Plan) -> bool:
-        """Read back from the kernel what init has given up, and what its children inherit (proc_pid_status(5))."""
-        lines = slurp(b"/proc/%d/status" % self.pid).splitlines()
-        found = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
+    def verify(self, plan: Plan, own_filters: int) -> bool:
+        """Read back from the kernel what init has given up, and what its children inherit (proc_pid_status(5)).
+
+        Filters are counted: what the launcher has itself, the one that notifies, and the payload's where init has it.
+        """
+        found = read_status(b"%d" % self.pid)
         kept = sum(1 << number for number in plan.capabilities)
         wanted = dict.fromkeys((b"CapPrm", b"CapEff", b"CapBnd", b"CapInh", b"CapAmb"), kept)
         rights = all(int(found[name], 16) == value for name, value in wanted.items())
-        filtered = found[b"Seccomp"] == b"2" or not (plan.filters.notify or payload.is_spawned(plan, self.request))
+        loaded = bool(plan.filters.notify) + payload.is_spawned(plan, self.request)
+        filtered = int(found[b"Seccomp_filters"]) >= own_filters + loaded
         own = plan.ids.first_slot + self.slot if plan.ids.slots else 0
         users = set(found[b"Uid"].split() + found[b"Gid"].split()) == {b"%d" % own}
         groups = plan.ids.deny_setgroups or not found[b"Groups"].split()
@@ -301,6 +304,12 @@ class Run:
             if end is not None:
                 end.close()
         self.status = self.orders = None
+
+
+def read_status(pid: bytes) -> dict[bytes, bytes]:
+    """The lines of /proc/PID/status by name."""
+    lines = slurp(b"/proc/%s/status" % pid).splitlines()
+    return dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
 
 
 def read_cpu_ns(fd: int) -> int:

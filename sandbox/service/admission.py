@@ -9,8 +9,8 @@ import asyncio
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Literal
 
@@ -19,7 +19,7 @@ from sandbox.service.config import Config
 from sandbox.service.tenant import Tenant
 
 # Of this task: what it does was promised to a client before, so that it has its turn though the server is stopping.
-taken_in: ContextVar[bool] = ContextVar("taken_in", default=False)
+_promised: ContextVar[bool] = ContextVar("promised", default=False)
 Reason = Literal["queue_full", "queue_timeout", "tenant_busy", "draining"]
 _FIRST_GUESS_S = 1.0
 _LONGEST_RETRY_S = 120
@@ -60,6 +60,8 @@ class Admission:
 
     Attributes:
         draining: nothing new is accepted.
+        closed: nothing is started any more, whatever was promised.
+        promises: those that are still to be kept.
     """
 
     def __init__(self, config: Config, *, on_depth: Callable[[int], object] = lambda _: None) -> None:
@@ -73,6 +75,8 @@ class Admission:
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
+        self.closed = False
+        self.promises = 0
 
     @property
     def depth(self) -> int:
@@ -96,6 +100,19 @@ class Admission:
             self._mean_s += 0.1 * (time.monotonic() - began - self._mean_s)
             self._give_back(tenant.name)
 
+    @contextmanager
+    def promise(self) -> Iterator[None]:
+        """What this task does within the block was accepted before: it has its turn, and a stop waits for it."""
+        self.promises += 1
+        self._idle.clear()
+        token = _promised.set(True)
+        try:
+            yield
+        finally:
+            _promised.reset(token)
+            self.promises -= 1
+            self._tell_idle()
+
     async def drained(self) -> None:
         """Accept nothing more, and wait until what was accepted has ended."""
         self.draining = True
@@ -103,7 +120,7 @@ class Admission:
 
     async def _turn(self, tenant: Tenant) -> None:
         name, most = tenant.name, tenant.concurrency or self._config.tenant_concurrency
-        if self.draining and not taken_in.get():
+        if self.closed or (self.draining and not _promised.get()):
             raise self._refused("the server is stopping", 503, "draining")
         if not self._depth and self._busy < self._config.max_concurrency and self._running.get(name, 0) < most:
             self._take(name)
@@ -184,7 +201,10 @@ class Admission:
         if not self._running[name]:
             del self._running[name]
         self._serve()
-        if not self._busy and not self._depth:
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if not (self._busy or self._depth or self.promises):
             self._idle.set()
 
     def _refused(self, message: str, status: int, reason: Reason) -> Refused:

@@ -130,9 +130,11 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(seconds):
                 await asyncio.sleep(_SETTLE_S)  # requests whose body is here already get as far as their turn
                 await self._service.admission.drained()
-        left = self._service.admission.running + self._service.admission.depth
+        admission = self._service.admission
+        left = max(admission.running + admission.depth, admission.promises)
         if left:
             logs.event("ended before everything was done", level="error", left=left)
+            admission.closed = True
             self._service.work.cancel_all()
         self.should_exit = True
 

@@ -179,3 +179,19 @@ def test_rights_that_were_not_given_up_are_noticed(
     with Sandbox("default", mounts=probe_mounts, allow_degraded=degraded) as box, pytest.raises(LaunchError) as caught:
         box.run([INSIDE, "args", "ran"])
     assert caught.value.step == "init_verify"
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["main", "notifying"])
+def test_a_filter_that_was_not_loaded_is_noticed(
+    terminal: bool, place: Path, probe_mounts: tuple[Mount, ...], degraded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of the two filters stands for the other one: the launcher counts them."""
+    entry = broken.launcher(steps.INIT_CAPABILITIES, "pass", place)
+    if terminal:
+        broken.patch(entry.parent / "init.py", "self.listener = filters.load_filter(plan.filters.notify, listener=True)", "pass")
+    else:
+        broken.patch(entry.parent / "payload.py", "    filters.load_filter(plan.filters.main)\n", "")
+    monkeypatch.setattr(keeper_module, "_MAIN", str(entry))
+    with Sandbox("default", mounts=probe_mounts, allow_degraded=degraded) as box, pytest.raises(LaunchError) as caught:
+        box.run([INSIDE, "args", "ran"], **({"tty": (24, 80)} if terminal else {}))
+    assert caught.value.step == "init_verify"

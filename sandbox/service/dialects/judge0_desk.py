@@ -12,7 +12,7 @@ from sandbox.grader import sources
 from sandbox.model.errors import RequestError, SandboxError
 from sandbox.model.result import RunResult
 from sandbox.service import callbacks, logs
-from sandbox.service.admission import Refused, taken_in
+from sandbox.service.admission import Refused
 from sandbox.service.ask import Ask, Event
 from sandbox.service.dialects import http, judge0_fields, judge0_languages, judge0_maps, stages
 from sandbox.service.dialects.judge0_fields import CALLBACK_SECONDS, CALLBACK_TRIES, DEFAULT_FIELDS, Rules
@@ -110,15 +110,9 @@ class Desk:
             await asyncio.wait(self._tasks)
 
     async def _later(self, tenant: Tenant, submission: Submission, peer: str) -> None:
-        taken_in.set(True)
         try:
-            while True:
-                try:
-                    await self._carry_out(tenant, submission, peer)
-                    break
-                except Refused as error:  # it was taken in: it waits until it is its turn
-                    submission.status = QUEUED
-                    await asyncio.sleep(min(error.retry_after, 1.0))
+            with self._service.admission.promise():
+                await self._until_judged(tenant, submission, peer)
         except BaseException as error:
             submission.ended(INTERNAL, message="something went wrong in the server")
             if not isinstance(error, Exception):
@@ -129,6 +123,19 @@ class Desk:
             del self._waiting[tenant.name, submission.token]
         if submission.values["callback_url"]:
             await self._call_back(submission)
+
+    async def _until_judged(self, tenant: Tenant, submission: Submission, peer: str) -> None:
+        """It was taken in: it waits until it is its turn, or until there are no turns any more."""
+        while True:
+            try:
+                await self._carry_out(tenant, submission, peer)
+                return
+            except Refused as error:
+                if error.reason == "draining":
+                    judge0_maps.failed(submission, error)
+                    return
+                submission.status = QUEUED
+                await asyncio.sleep(min(error.retry_after, 1.0))
 
     def _keep(self, tenant: Tenant, submission: Submission) -> None:
         try:

@@ -111,6 +111,18 @@ def test_a_stop_loses_no_submission(hook, tmp_path, run_options):
     assert [item["status"]["id"] for item in hook.seen] == [3, 3, 3, 3]
 
 
+def test_a_stop_that_takes_too_long_says_what_it_did_not_judge(hook, tmp_path, run_options):
+    options = {"max_concurrency": 1, "drain_seconds": 1, "callback_hosts": [f"127.0.0.1:{hook.server_port}"], **run_options}
+    with served(tmp_path, **options) as server:
+        body = {"language_id": 71, "source_code": "import time; time.sleep(20)", "wall_time_limit": 25}
+        body["callback_url"] = f"http://127.0.0.1:{hook.server_port}/"
+        taken = [httpx.post(f"{server.url}/submissions", json=body).json()["token"] for _ in range(3)]
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(seconds(20)) == 0
+    assert {item["token"] for item in hook.seen} == set(taken)
+    assert [item["status"]["id"] for item in hook.seen] == [13, 13, 13]
+
+
 def runs(server: Served, name: str) -> bool:
     """Whether a process below the server has this word in its command."""
     for pid in server.descendants():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 
 import pytest
 
@@ -186,3 +187,51 @@ async def test_depth_is_told():
     await going.out()
     await waiting.out()
     assert told == [1, 0]
+
+
+@run
+async def test_what_was_promised_has_its_turn_while_the_server_stops():
+    door, inside = admission(), asyncio.Event()
+
+    async def keep() -> None:
+        with door.promise():
+            await asyncio.sleep(0.01)  # between two turns: nothing runs and nothing waits
+            async with door.admit(A):
+                inside.set()
+
+    kept = asyncio.ensure_future(keep())
+    await settle()
+    await door.drained()
+    assert inside.is_set(), "the stop did not wait for what was promised"
+    await kept
+
+
+@run
+async def test_a_promise_is_of_its_own_task_and_its_own_block():
+    door = admission()
+    with door.promise():
+        door.draining = True
+        async with door.admit(A):
+            pass
+        other = await asyncio.gather(asyncio.create_task(entered(door), context=contextvars.Context()))
+    assert other == ["draining"]
+    assert await entered(door) == "draining"
+
+
+@run
+async def test_nothing_promised_is_started_once_the_time_is_over():
+    door = admission()
+    with door.promise():
+        door.draining = door.closed = True
+        assert await entered(door) == "draining"
+        assert door.promises == 1
+    assert door.promises == 0
+
+
+async def entered(door: Admission) -> str:
+    """Why there was no turn, or nothing."""
+    try:
+        async with door.admit(A):
+            return ""
+    except Refused as error:
+        return error.reason
