@@ -195,7 +195,6 @@ class Work:
     ) -> Answer:
         lane, known = plan.lane, plan.known
         if known is None:
-            tell(Event("stage", "run"))
             run = await self._run(plan, ask, ask.argv, {**ask.files}, stdin, tell, handle, streamed=streamed)
             return Answer(run=run)
         memory = plan.limits.get("memory_bytes", lane.usual["memory_bytes"])
@@ -209,7 +208,6 @@ class Work:
         else:
             program = programs.interpreted(known, plan.sources, memory, lane.profile.policy.work.path)
         files = {**program.files, **_beside(ask.files, program)}
-        tell(Event("stage", "run"))
         argv = (*program.argv, *ask.argv)
         run = await self._run(plan, ask, argv, files, stdin, tell, handle, streamed=streamed)
         return Answer(language=known.info.id, version=known.info.version, compile=stage, run=run)
@@ -248,7 +246,9 @@ class Work:
         *,
         streamed: bool,
     ) -> RunResult:
+        """Run it. Its stage begins when the run is there: from then on it can be canceled with a result."""
         lane = plan.lane
+        listener = _Listener(tell)
         async with self._pool.share(lane.key, lambda: self._open(lane)) as box:
             run = await box.start(
                 argv,
@@ -259,12 +259,13 @@ class Work:
                 cwd=ask.cwd,
                 limits=_given(plan),
                 tty=ask.tty,
-                on_stdout=(lambda data: tell(Event("stdout", "run", data))) if streamed else None,
-                on_stderr=(lambda data: tell(Event("stderr", "run", data))) if streamed else None,
+                on_stdout=listener.stdout if streamed else None,
+                on_stderr=listener.stderr if streamed else None,
             )
             async with run:
                 handle.runs(run)
                 try:
+                    listener.begins()
                     with telemetry.span("run"):
                         result = await run.wait()
                 finally:
@@ -340,6 +341,27 @@ class Work:
             allow_degraded=self._config.allow_degraded,
             max_concurrency=self._config.max_concurrency,
         )
+
+
+class _Listener:
+    """Tells what one run does: first that it has begun, though its output may come before `start` returns."""
+
+    def __init__(self, tell: OnEvent) -> None:
+        self._tell = tell
+        self._began = False
+
+    def begins(self) -> None:
+        if not self._began:
+            self._began = True
+            self._tell(Event("stage", "run"))
+
+    def stdout(self, data: bytes) -> None:
+        self.begins()
+        self._tell(Event("stdout", "run", data))
+
+    def stderr(self, data: bytes) -> None:
+        self.begins()
+        self._tell(Event("stderr", "run", data))
 
 
 def _digest(profile: Profile) -> str:

@@ -167,6 +167,17 @@ def test_delete_ends_a_run(http):
     assert http.delete("/v1/runs/none").status_code == 404
 
 
+def test_what_is_canceled_as_soon_as_it_has_begun_has_a_result(http):
+    for number in range(10):
+        headers = {"accept": "text/event-stream", "X-Request-Id": f"short-{number}"}
+        with http.stream("POST", "/v1/run", json={"argv": ["sleep", "20"]}, headers=headers) as response:
+            lines = response.iter_lines()
+            assert next(lines) == "event: stage"
+            assert http.delete(f"/v1/runs/short-{number}").status_code == 202
+            last = next(line for line in reversed(list(lines)) if line.startswith("data: "))
+        assert json.loads(last.removeprefix("data: "))["run"]["outcome"] == "canceled"
+
+
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
 def test_a_client_that_goes_away_ends_its_run(http, server, accept):
     wait_until(lambda: _busy(http) == 0, within=10)
