@@ -169,8 +169,8 @@ def _raise_descriptors(connections: int) -> None:
         logs.event("few descriptors", level="warning", descriptors=max(soft, most), connections=connections)
 
 
-def serve(app: FastAPI) -> None:
-    """Serve until a signal ends it. Raises SandboxError where the service cannot start."""
+def make_server(app: FastAPI) -> Server:
+    """The server of an application of `app.make_app`, with its bounds. It listens on nothing yet."""
     service: Service = app.state.service
     config = service.config
     bounds = {
@@ -180,8 +180,6 @@ def serve(app: FastAPI) -> None:
         "_peers": Counter(),
     }
     patient = type("Protocol", (_Protocol,), bounds)
-    _raise_descriptors(config.connections)
-    opened = listen(config.host, config.port, patience_s=config.stream_seconds)
     settings = uvicorn.Config(
         app,
         http=patient,
@@ -202,7 +200,16 @@ def serve(app: FastAPI) -> None:
         ws_max_queue=4,
         ws_per_message_deflate=False,  # a small message may unfold into a large one
     )
-    server = Server(settings, service)
+    return Server(settings, service)
+
+
+def serve(app: FastAPI) -> None:
+    """Serve until a signal ends it. Raises SandboxError where the service cannot start."""
+    service: Service = app.state.service
+    config = service.config
+    _raise_descriptors(config.connections)
+    server = make_server(app)
+    opened = listen(config.host, config.port, patience_s=config.stream_seconds)
     with contextlib.closing(opened), contextlib.suppress(KeyboardInterrupt, SystemExit):  # uvicorn's when it cannot start
         server.run(sockets=[opened])
     if not server.started:

@@ -265,7 +265,7 @@ def page(kept: Mapping[str, Any], sentences: Mapping[str, str]) -> str:
         "(it must still fail). The same payloads run under plain bubblewrap for comparison:",
         "`bwrap --unshare-all --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp`.",
         "*void*: this kernel has not got what the attack needs, which proves no claim. *unclear*: the payload did not start or",
-        "said nothing, which is no containment. What is above a sandbox (SEC-FG, SEC-GR) is attacked by tests, which take its",
+        "said nothing, which is no containment. What is above a sandbox (SEC-FG, -GR, -SV) is attacked by tests, which take its",
         "layers away themselves.",
         "",
         "| caller | profiles | attacks | left out | contained | knocked out | void | second layer | bwrap (void, unclear) |",

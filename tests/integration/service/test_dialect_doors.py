@@ -56,6 +56,7 @@ def test_nobody_gets_in(clients, method, path):
     assert isinstance(answer.json()["message"], str)
 
 
+@pytest.mark.claim("SEC-SV-05")
 def test_submissions_are_of_their_token(clients):
     ada, bob, _ = clients
     body = {"language_id": 71, "source_code": "print(1)"}
@@ -101,6 +102,7 @@ def hook():
         thread.join()
 
 
+@pytest.mark.claim("SEC-SV-08")
 def test_a_stop_loses_no_submission(hook, tmp_path, run_options):
     with served(tmp_path, max_concurrency=1, callback_hosts=[f"127.0.0.1:{hook.server_port}"], **run_options) as server:
         body: dict[str, Any] = {"language_id": 71, "source_code": SLOW, "callback_url": f"http://127.0.0.1:{hook.server_port}/"}
@@ -111,6 +113,7 @@ def test_a_stop_loses_no_submission(hook, tmp_path, run_options):
     assert [item["status"]["id"] for item in hook.seen] == [3, 3, 3, 3]
 
 
+@pytest.mark.claim("SEC-SV-08")
 def test_a_stop_that_takes_too_long_says_what_it_did_not_judge(hook, tmp_path, run_options):
     options = {"max_concurrency": 1, "drain_seconds": 1, "callback_hosts": [f"127.0.0.1:{hook.server_port}"], **run_options}
     with served(tmp_path, **options) as server:

@@ -42,6 +42,7 @@ def alice(server, place):
         yield client
 
 
+@pytest.mark.claim("SEC-SV-01")
 def test_without_a_token_only_its_health_is_told(server):
     assert httpx.get(f"{server.url}/v1/health").status_code == 200
     for path in ("/v1/languages", "/metrics", "/v1/runs/x"):
@@ -50,6 +51,7 @@ def test_without_a_token_only_its_health_is_told(server):
     assert httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}).status_code == 401
 
 
+@pytest.mark.claim("SEC-SV-03")
 def test_a_token_allows_what_was_said_and_no_more(alice, place):
     limits = alice.post("/v1/run", json={"argv": ["true"]}).json()["run"]["enforced"]["limits"]
     assert limits["memory_bytes"] == 64 << 20
@@ -60,6 +62,7 @@ def test_a_token_allows_what_was_said_and_no_more(alice, place):
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
 
 
+@pytest.mark.claim("SEC-SV-01")
 def test_only_digests_are_kept_and_only_their_owner_reads_them(alice, place):
     file = place / "tokens.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -69,6 +72,7 @@ def test_only_digests_are_kept_and_only_their_owner_reads_them(alice, place):
     assert [set(item) >= {"name", "sha256"} for item in json.loads(file.read_text())["tokens"]]
 
 
+@pytest.mark.claim("SEC-SV-05")
 def test_runs_of_others_are_nobodys(alice, server, place):
     mallory = {"authorization": f"Bearer {_token(place / 'service.toml', 'mallory')}"}
     alice.post("/v1/run", json={"argv": ["true"]}, headers={"X-Request-Id": "hers"})
@@ -100,6 +104,7 @@ def test_a_body_that_says_it_is_too_large_is_not_read(alice, server):
     assert _raw(server, _head(alice, "Content-Length: 100000000")).startswith(b"HTTP/1.1 413")
 
 
+@pytest.mark.claim("SEC-SV-04")
 def test_a_body_that_does_not_say_is_cut_off(alice, server):
     chunk = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
     assert _raw(server, _head(alice, "Transfer-Encoding: chunked") + 11 * chunk).startswith(b"HTTP/1.1 413")
@@ -111,6 +116,7 @@ def test_a_body_that_does_not_come_is_given_up(alice, server):
     assert time.monotonic() - begun < 8
 
 
+@pytest.mark.claim("SEC-SV-04")
 def test_nobody_waits_for_a_head_that_does_not_come(server):
     begun = time.monotonic()
     assert _raw(server, b"POST /v1/run HTTP/1.1\r\nHost: a\r\nX: ") == b""
@@ -130,6 +136,7 @@ def test_a_flood_of_headers_is_refused(server):
     assert httpx.get(f"{server.url}/v1/health").status_code == 200
 
 
+@pytest.mark.claim("SEC-SV-04")
 def test_bodies_are_bounded_together(alice, server):
     with socket.create_connection(("127.0.0.1", server.port)) as first:
         first.sendall(_head(alice, "Content-Length: 99000") + b"x" * 98_000)
@@ -154,6 +161,7 @@ def test_a_socket_that_is_half_closed_harms_nobody(alice, server):
     assert alice.post("/v1/run", json={"argv": ["true"]}).status_code == 200
 
 
+@pytest.mark.claim("SEC-SV-01")
 def test_who_guesses_waits(server, alice):
     statuses = [
         httpx.get(f"{server.url}/v1/languages", headers={"authorization": f"Bearer guess{number}"}).status_code
@@ -163,6 +171,7 @@ def test_who_guesses_waits(server, alice):
     assert statuses[-1] == 429
 
 
+@pytest.mark.claim("SEC-SV-01")
 def test_without_tokens_only_loopback_is_served(tmp_path):
     command = [sys.executable, "-m", "sandbox.cli", "serve", "--no-auth", "--host", "0.0.0.0", "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -170,6 +179,7 @@ def test_without_tokens_only_loopback_is_served(tmp_path):
     assert "loopback" in done.stderr
 
 
+@pytest.mark.claim("SEC-SV-02")
 def test_without_tokens_a_name_that_leads_here_is_not_enough(tmp_path, run_options):
     with served(tmp_path, **run_options) as server:
         for headers in ({"host": "evil.example"}, {"origin": "http://evil.example"}, {"origin": "null"}):
@@ -178,6 +188,7 @@ def test_without_tokens_a_name_that_leads_here_is_not_enough(tmp_path, run_optio
         assert httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}, headers={"origin": server.url}).status_code == 200
 
 
+@pytest.mark.claim("SEC-SV-04")
 def test_connections_are_bounded_and_other_peers_are_served(tmp_path, run_options):
     with served(tmp_path, connections=120, connections_of_peer=60, websockets=5, request_seconds=30, **run_options) as server:
         with contextlib.ExitStack() as lines:
@@ -202,6 +213,7 @@ def _descriptors(pid: int) -> list[str]:
     return out
 
 
+@pytest.mark.claim("SEC-SV-04")
 def test_a_client_that_takes_nothing_loses_its_connection(tmp_path, run_options):
     with served(tmp_path, stream_seconds=1, stream_bytes=10_000_000, **run_options) as server:
         code = "import sys\nsys.stdout.write('x' * 1000000)"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import httpx
+import pytest
 
 from tests.support.clock import wait_until
 from tests.support.served import children, served
@@ -25,6 +26,7 @@ def _metric(url: str, name: str) -> float:
     return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
 
 
+@pytest.mark.claim("SEC-SV-08")
 def test_sigterm_answers_all_that_was_accepted_and_refuses_the_rest(tmp_path, run_options):
     with served(tmp_path, max_concurrency=2, **run_options) as server, concurrent.futures.ThreadPoolExecutor(8) as pool:
         accepted = [pool.submit(_post, server.url, 1) for _ in range(6)]
@@ -114,6 +116,7 @@ def test_a_compiler_can_be_canceled_and_a_launcher_that_dies_costs_its_runs_alon
         assert _post(server.url, 0)[0] == 200
 
 
+@pytest.mark.claim("SEC-SV-09")
 def test_the_audit_file_tells_who_ran_what_and_not_what_it_was(tmp_path, run_options):
     file = tmp_path / "audit.jsonl"
     with served(tmp_path, audit_file=str(file), **run_options) as server:

@@ -140,6 +140,7 @@ def test_a_callback_is_put_to_the_address_that_was_looked_at(server):
     assert server.seen == [("/done?x=1", name, "application/json", b"{}")]
 
 
+@pytest.mark.claim("SEC-SV-06")
 def test_a_name_that_leads_inside_is_not_called(server):
     name = f"hook.example:{server.server_port}"
     delivered, _ = put(server, f"http://{name}/", (name,))
@@ -147,6 +148,7 @@ def test_a_name_that_leads_inside_is_not_called(server):
     assert server.seen == []
 
 
+@pytest.mark.claim("SEC-SV-06")
 def test_redirects_are_not_followed(server):
     server.answers = 307
     name = f"127.0.0.1:{server.server_port}"
