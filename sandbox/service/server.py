@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from sandbox.model.errors import RequestError, UnsupportedHostError
 from sandbox.service import logs
@@ -92,6 +93,15 @@ class _Protocol(H11Protocol):
         self._timer = None
         if not self._serving():
             self.transport.abort()
+
+
+class _Socket(WebSocketsSansIOProtocol):
+    """A handshake that is refused has been answered: uvicorn would log each as an error of the application."""
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
 
 
 class Server(uvicorn.Server):
@@ -183,7 +193,7 @@ def make_server(app: FastAPI) -> Server:
     settings = uvicorn.Config(
         app,
         http=patient,
-        ws="websockets-sansio",
+        ws=_Socket,
         loop="auto",  # uvloop where it is installed
         lifespan="on",
         log_config=None,

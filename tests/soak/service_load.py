@@ -146,7 +146,7 @@ def _token(place: Path, name: str, *options: str) -> str:
     return subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _state(server: Served) -> dict[str, int]:
+def state(server: Served) -> dict[str, int]:
     """What must not grow."""
     pid = server.process.pid
     resident = Path(f"/proc/{pid}/statm").read_text().split()[1]
@@ -167,7 +167,7 @@ def load_for(seconds: float, *, good: int = 3, evil: int = 4, **settings: Any) -
             load = Load(server, *tokens)
             asyncio.run(carry_out(load, min(5.0, seconds), good, evil))
             load.times.clear()
-            before = _state(server)
+            before = state(server)
             asyncio.run(carry_out(load, seconds, good, evil))
             after = _settled(server, before)
             errors = [line for line in server.lines() if line["level"] in ("error", "critical")]
@@ -188,8 +188,8 @@ def load_for(seconds: float, *, good: int = 3, evil: int = 4, **settings: Any) -
 def _settled(server: Served, before: dict[str, int]) -> dict[str, int]:
     """The state when what was given up has ended."""
     with contextlib.suppress(AssertionError):  # the figures tell
-        wait_until(lambda: all(_state(server)[kind] <= before[kind] + 2 for kind in ("descriptors", "processes")), within=20)
-    return _state(server)
+        wait_until(lambda: all(state(server)[kind] <= before[kind] + 2 for kind in ("descriptors", "processes")), within=20)
+    return state(server)
 
 
 def main() -> None:

@@ -128,6 +128,7 @@ def test_too_many_are_refused_and_others_served(server):
         with pytest.raises(InvalidStatus) as refused:
             connect(address)
         assert refused.value.response.status_code == 503
+    assert not [line for line in server.lines() if line["level"] == "error"]
     wait_until(lambda: _can(address), within=10)
 
 
