@@ -345,10 +345,10 @@ def _reported(index: int, item: Sample, report: dict[str, Any] | None) -> Functi
 
 
 def _alone(index: int, item: Sample, run: RunResult, report: dict[str, Any] | None) -> FunctionResult:
-    """The verdict on a sample that had a sandbox of its own. A limit that was hit stands above what the judge says."""
+    """The verdict on a sample that had a sandbox of its own. A limit that was hit stands above what its judge says."""
     reported = _reported(index, item, report)
     stderr = run.stderr[:_MOST_STDERR_BYTES].decode("utf-8", "replace")
-    if reported is not None and (run.ok or reported.passed):
+    if reported is not None and (run.outcome is Outcome.EXITED or reported.passed):
         return dataclasses.replace(reported, stderr=stderr)
     usage = run.usage
     verdict = _OF_OUTCOME.get(run.outcome, Verdict.RTE)

@@ -47,10 +47,11 @@ class Refused(SandboxError):
 
 
 class _Waiter:
-    __slots__ = ("most", "name", "turn")
+    __slots__ = ("most", "name", "turn", "turns")
 
-    def __init__(self, name: str, most: int, turn: asyncio.Future[None]) -> None:
+    def __init__(self, name: str, turns: int, most: int, turn: asyncio.Future[None]) -> None:
         self.name = name
+        self.turns = turns
         self.most = most
         self.turn = turn
 
@@ -89,16 +90,19 @@ class Admission:
         return self._busy
 
     @asynccontextmanager
-    async def admit(self, tenant: Tenant) -> AsyncIterator[float]:
-        """Wait for a turn, and have it within the block. Gives the seconds that it took. Raises Refused."""
+    async def admit(self, tenant: Tenant, turns: int = 1) -> AsyncIterator[float]:
+        """Wait for a turn, and have it within the block. Gives the seconds that it took. Raises Refused.
+
+        Several turns come together: who had some and waited for the others would keep those from everybody.
+        """
         asked = time.monotonic()
-        await self._turn(tenant)
+        await self._turn(tenant, turns)
         began = time.monotonic()
         try:
             yield began - asked
         finally:
             self._mean_s += 0.1 * (time.monotonic() - began - self._mean_s)
-            self._give_back(tenant.name)
+            self._give_back(tenant.name, turns)
 
     @contextmanager
     def promise(self) -> Iterator[None]:
@@ -116,18 +120,24 @@ class Admission:
     async def drained(self) -> None:
         """Accept nothing more, and wait until what was accepted has ended."""
         self.draining = True
-        await self._idle.wait()
+        while self._busy or self._depth or self.promises:  # what has ended may have been one step of what was promised
+            self._idle.clear()
+            await self._idle.wait()
 
-    async def _turn(self, tenant: Tenant) -> None:
-        name, most = tenant.name, tenant.concurrency or self._config.tenant_concurrency
+    def most_at_once(self, tenant: Tenant) -> int:
+        """Turns that one tenant can have at one time."""
+        return min(self._config.max_concurrency, tenant.concurrency or self._config.tenant_concurrency)
+
+    async def _turn(self, tenant: Tenant, turns: int) -> None:
+        name, most = tenant.name, self.most_at_once(tenant)
         if self.closed or (self.draining and not _promised.get()):
             raise self._refused("the server is stopping", 503, "draining")
-        if not self._depth and self._busy < self._config.max_concurrency and self._running.get(name, 0) < most:
-            self._take(name)
+        if not self._depth and self._fits(turns) and self._running.get(name, 0) + turns <= most:
+            self._take(name, turns)
             return
         if self._depth >= self._config.max_queue:
             self._make_room(name)
-        waiter = _Waiter(name, most, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(name, turns, most, asyncio.get_running_loop().create_future())
         self._join(waiter)
         self._serve()
         try:
@@ -135,18 +145,26 @@ class Admission:
                 await waiter.turn
         except BaseException as error:
             if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
-                self._give_back(name)  # it came, but too late
+                self._give_back(name, turns)  # it came, but too late
             else:
                 self._leave(waiter)
+                self._tell_idle()
             if isinstance(error, TimeoutError):
                 raise self._refused(
-                    f"no turn came within {self._config.queue_seconds:g} s", *self._whose(name, most), reason="queue_timeout"
+                    f"no turn came within {self._config.queue_seconds:g} s", self._whose(waiter), "queue_timeout"
                 ) from None
             raise
 
-    def _whose(self, name: str, most: int) -> tuple[int]:
+    def _fits(self, turns: int) -> bool:
+        return self._busy + turns <= self._config.max_concurrency
+
+    def _may(self, waiter: _Waiter) -> bool:
+        """Whether nothing but others stands in its way."""
+        return self._running.get(waiter.name, 0) + waiter.turns <= waiter.most
+
+    def _whose(self, waiter: _Waiter) -> int:
         """429 where the tenant waits for itself, 503 where it waits for others."""
-        return (429 if self._running.get(name, 0) >= most else 503,)
+        return 503 if self._may(waiter) else 429
 
     def _make_room(self, name: str) -> None:
         """Let the tenant with most in the queue give way, if that is another one. Raises Refused."""
@@ -157,7 +175,8 @@ class Admission:
             raise self._refused(f"{self._depth} requests wait already", status, reason)  # type: ignore[arg-type]
         victim = self._queues[longest][-1]
         self._leave(victim)
-        victim.turn.set_exception(self._refused("other callers need the place in the queue", 429, "tenant_busy"))
+        if not victim.turn.done():  # it may have gone in this very moment
+            victim.turn.set_exception(self._refused("other callers need the place in the queue", 429, "tenant_busy"))
 
     def _join(self, waiter: _Waiter) -> None:
         self._queues.setdefault(waiter.name, deque()).append(waiter)
@@ -177,27 +196,25 @@ class Admission:
         self._on_depth(self._depth)
 
     def _serve(self) -> None:
-        """Give turns: to each tenant one, then to each the next."""
-        while self._busy < self._config.max_concurrency:
-            chosen = next((item for item in self._queues.values() if self._running.get(item[0].name, 0) < item[0].most), None)
-            if chosen is None:
+        """Give turns: to each tenant one, then to each the next. Who needs several is not passed by others meanwhile."""
+        while (chosen := next((item[0] for item in self._queues.values() if self._may(item[0])), None)) is not None:
+            if not self._fits(chosen.turns):
                 return
-            waiter = chosen[0]
-            self._leave(waiter)
-            if waiter.name in self._queues:
-                self._queues.move_to_end(waiter.name)
-            if not waiter.turn.done():
-                self._take(waiter.name)
-                waiter.turn.set_result(None)
+            self._leave(chosen)
+            if chosen.name in self._queues:
+                self._queues.move_to_end(chosen.name)
+            if not chosen.turn.done():
+                self._take(chosen.name, chosen.turns)
+                chosen.turn.set_result(None)
 
-    def _take(self, name: str) -> None:
-        self._busy += 1
-        self._running[name] = self._running.get(name, 0) + 1
+    def _take(self, name: str, turns: int) -> None:
+        self._busy += turns
+        self._running[name] = self._running.get(name, 0) + turns
         self._idle.clear()
 
-    def _give_back(self, name: str) -> None:
-        self._busy -= 1
-        self._running[name] -= 1
+    def _give_back(self, name: str, turns: int) -> None:
+        self._busy -= turns
+        self._running[name] -= turns
         if not self._running[name]:
             del self._running[name]
         self._serve()

@@ -90,9 +90,12 @@ async def grade(
     checkers.validate(body.checker.name, body.checker.arguments)
     submission = Source(sources, "the submission", known.info.id, body.entry_point)
     ask = Ask(language=known.info.id, sources=tuple(sources.items()), label="grade", peer=peer)
+    profile = known.language.run.profile
     service.audit.ready()
+    queued, report, failure = 0.0, None, None
+    about = await asyncio.to_thread(_about, body)
     try:
-        async with service.admission.admit(tenant) as waited:
+        async with service.admission.admit(tenant) as queued:
             place = await gone.in_thread(lambda: tempfile.TemporaryDirectory(prefix="sandbox-grade-"))
             try:
                 report = await _graded(service, tenant, body, submission, Path(place.name), on_event)
@@ -101,11 +104,38 @@ async def grade(
     except Refused as error:
         service.metrics.refused(error.reason)
         raise
-    answer = Answer(language=known.info.id, version=known.info.version)
-    line = audit.line(tenant=tenant.name, ask=ask, answer=answer, queue_s=waited, profile=known.language.run.profile)
-    service.audit.write({**line, "event": "grade", "outcome": report.verdict.value})
-    service.metrics.graded(tenant.name, report.verdict.value, waited)
+    except BaseException as error:
+        failure = error
+        service.metrics.failed(error, dialect="grade")
+        raise
+    finally:
+        if report is not None or failure is not None:
+            line = audit.line(
+                tenant=tenant.name,
+                ask=ask,
+                answer=Answer(language=known.info.id, version=known.info.version),
+                queue_s=queued,
+                profile=profile,
+                profile_digest=service.work.profile_digest(known, profile),
+                error=failure,
+                peer=peer,
+            )
+            outcome = "error" if report is None else report.verdict.value
+            service.audit.write({**line, "event": "grade", "problem": about, "outcome": outcome}, withhold=failure is None)
+    service.metrics.graded(tenant.name, report.verdict.value, queued)
     return _shortened(jsons.report(report))
+
+
+def _about(body: GradeBody) -> dict[str, object]:
+    """What the audit says of the problem: a package by its bytes, which have programs of the client too; cases as they were."""
+    if body.package is None:
+        told = body.model_dump_json(include={"cases", "checker", "limits"}).encode()
+    else:
+        try:
+            told = decoded(body.package.content, body.package.encoding, "package")
+        except RequestError:
+            told = body.package.content.encode("utf-8", "surrogatepass")
+    return {"kind": "cases" if body.package is None else "package", **audit.digest(told)}
 
 
 async def _graded(

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from sandbox.service import failures, logs, telemetry
 from sandbox.service.config import is_loopback
 from sandbox.service.failures import Failure, Rejected
 from sandbox.service.service import Service
+from sandbox.service.tenant import ANYBODY
 from sandbox.service.v1_models import dump
 
 OPEN = frozenset({"/", "/favicon.ico", "/v1/health", "/v1/ready", "/openapi.json"})
@@ -45,8 +47,8 @@ class Guard:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._service = service
-        self._held = 0
-        self._sockets = 0
+        self._bodies = Shares(service.config.bodies_bytes, least=service.config.body_bytes)
+        self._sockets = Shares(service.config.websockets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -83,7 +85,8 @@ class Guard:
             try:
                 self._check_origin(headers)
                 self._enter(scope, headers)
-                body, held = await self._body(headers, receive)
+                body = await self._body(scope, headers, receive)
+                held = len(body or b"")
             except Rejected as error:
                 self._service.metrics.refused(error.code)
                 await refuse(receive, sending, failures.of(error), request_id)
@@ -100,11 +103,10 @@ class Guard:
                 logging.getLogger("sandbox.service").exception("a request failed at the door")
                 await refuse(receive, sending, failures.of(error), request_id)
         finally:
-            self._held -= held
+            self._bodies.give_back(_name(scope), held)
             seconds = time.monotonic() - began
             route = getattr(scope.get("route"), "path", "")
             self._service.metrics.requested(route, status, seconds, method=scope["method"])
-            tenant = scope["state"].get("tenant")
             logs.event(
                 "answered",
                 method=scope["method"],
@@ -112,7 +114,7 @@ class Guard:
                 route=route,
                 status=status,
                 ms=round(seconds * 1000, 3),
-                tenant="" if tenant is None else tenant.name,
+                tenant=_name(scope),
                 peer=_peer(scope),
             )
 
@@ -139,57 +141,92 @@ class Guard:
             return
         scope["state"]["tenant"] = self._service.access.authenticate(headers, _peer(scope))
 
-    async def _body(self, headers: Headers, receive: Receive) -> tuple[bytes | None, int]:
-        """(the whole body, how much of it is counted as held); None when the client went away. Raises Rejected."""
-        most = self._service.config.body_bytes
+    async def _body(self, scope: Scope, headers: Headers, receive: Receive) -> bytes | None:
+        """The whole body, counted as held; None when the client went away. Raises Rejected.
+
+        Who has shown no token, where one is not needed, has nothing to say: of him not a byte is kept.
+        """
+        tenant, name = scope["state"].get("tenant"), _name(scope)
+        most = self._service.config.body_bytes if tenant is not None else 0
         length = headers.get("content-length", "")
         if length.isascii() and length.isdecimal() and (len(length) > 18 or int(length) > most):
             raise Rejected(413, "too_large", _TOO_LARGE.format(most))
         pieces: list[bytes] = []
         held = 0
+        whole = False
         try:
             async with asyncio.timeout(self._service.config.request_seconds):
-                while True:
+                while not whole:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        self._held -= held
-                        return None, 0
+                        break
                     data = message.get("body", b"")
-                    held += len(data)
-                    self._held += len(data)
-                    if held > most:
+                    if held + len(data) > most:
                         raise Rejected(413, "too_large", _TOO_LARGE.format(most))
-                    if self._held > self._service.config.bodies_bytes:
+                    if not self._bodies.take(name, len(data), alone=tenant is ANYBODY):
                         raise Rejected(503, "bodies", "too many large requests at once", headers={"Retry-After": "1"})
+                    held += len(data)
                     pieces.append(data)
-                    if not message.get("more_body", False):
-                        return b"".join(pieces), held
+                    whole = not message.get("more_body", False)
         except TimeoutError:
-            self._held -= held
             raise Rejected(408, "too_slow", "the request did not arrive in time") from None
-        except BaseException:
-            self._held -= held
-            raise
+        finally:
+            if not whole:
+                self._bodies.give_back(name, held)
+        return b"".join(pieces) if whole else None
 
     async def _socket(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         service = self._service
         try:
             self._check_origin(headers)
             self._enter(scope, headers)
-            if self._sockets >= service.config.websockets:
+            name = _name(scope)
+            if not self._sockets.take(name, 1, alone=scope["state"]["tenant"] is ANYBODY):
                 raise Rejected(503, "sockets", "too many WebSockets are open", headers={"Retry-After": "5"})
         except Rejected as error:
             service.metrics.refused(error.code)
             await deny(scope, send, failures.of(error))
             return
-        self._sockets += 1
         began = time.monotonic()
         try:
             with service.metrics.socket():
                 await self._app(scope, receive, send)
         finally:
-            self._sockets -= 1
+            self._sockets.give_back(name, 1)
             logs.event("socket closed", path=scope["path"], ms=round((time.monotonic() - began) * 1000), peer=_peer(scope))
+
+
+class Shares:
+    """Something of which there is so much. One tenant has at most half of it: no single one takes it from all others.
+
+    Args:
+        most: all that there is.
+        least: one tenant may have so much in any case.
+    """
+
+    def __init__(self, most: int, least: int = 1) -> None:
+        self._most = most
+        self._share = max(least, most // 2)
+        self._held: Counter[str] = Counter()
+
+    def take(self, name: str, amount: int, *, alone: bool = False) -> bool:
+        """Whether it can be had. `alone`: there are no other tenants."""
+        share = self._most if alone else self._share
+        if self._held.total() + amount > self._most or self._held[name] + amount > share:
+            return False
+        self._held[name] += amount
+        return True
+
+    def give_back(self, name: str, amount: int) -> None:
+        """What was taken."""
+        self._held[name] -= amount
+        if not self._held[name]:
+            del self._held[name]
+
+
+def _name(scope: Scope) -> str:
+    tenant = scope["state"].get("tenant")
+    return "" if tenant is None else str(tenant.name)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -1,4 +1,4 @@
-"""A run while it goes on: what can be done to it from outside, and its standard input as it comes from a client."""
+"""A run while it goes on: what can be done to it from outside, its standard input as it comes from a client, what it tells."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from sandbox.api import AsyncRun
+from sandbox.service.ask import Event
 
 _HELD = 256 << 10
 # What a terminal sends to the programs on it when a key is pressed (termios(3): VINTR, VQUIT, VSUSP).
@@ -105,3 +106,27 @@ class Handle:
         self._run = run
         if run is not None and self.canceled:
             run.cancel()
+
+
+class Listener:
+    """Tells what one run does: first that it has begun, though its output may come before `start` returns."""
+
+    def __init__(self, tell: Callable[[Event], object]) -> None:
+        self._tell = tell
+        self._began = False
+
+    def begins(self) -> None:
+        """The run is there."""
+        if not self._began:
+            self._began = True
+            self._tell(Event("stage", "run"))
+
+    def stdout(self, data: bytes) -> None:
+        """It has written."""
+        self.begins()
+        self._tell(Event("stdout", "run", data))
+
+    def stderr(self, data: bytes) -> None:
+        """It has written."""
+        self.begins()
+        self._tell(Event("stderr", "run", data))

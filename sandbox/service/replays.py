@@ -36,7 +36,7 @@ class Replays:
         if key is None:
             return await make()
         where, digest = (tenant, key), hashlib.sha256(request).digest()
-        known = self._ended.get(where)
+        known = self._ended.get(*where)
         if known is not None:
             return self._same(known[0], digest, known[1])
         live = self._live.get(where)
@@ -47,7 +47,7 @@ class Replays:
         self._live[where] = (digest, answer)
         try:
             made = await make()
-            self._ended.put(where, (digest, made), len(made))
+            self._ended.put(*where, (digest, made), len(made))
             answer.set_result(made)
             return made
         finally:

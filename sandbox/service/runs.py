@@ -23,7 +23,7 @@ class Runs:
     @contextmanager
     def run(self, tenant: str, wanted: str, handle: Handle) -> Iterator[str]:
         """Within the block a run is under way. Gives its id: the wanted one, unless another run has it."""
-        taken = (tenant, wanted) in self._live or self._ended.get((tenant, wanted)) is not None
+        taken = (tenant, wanted) in self._live or self._ended.get(tenant, wanted) is not None
         identifier = secrets.token_hex(8) if taken or not wanted else wanted
         key = (tenant, identifier)
         self._live[key] = handle
@@ -34,7 +34,7 @@ class Runs:
 
     def ended(self, tenant: str, identifier: str, answer: bytes) -> None:
         """Keep the answer, as it was sent."""
-        self._ended.put((tenant, identifier), answer, len(answer))
+        self._ended.put(tenant, identifier, answer, len(answer))
 
     def live(self, tenant: str, identifier: str) -> Handle | None:
         """Control of a run that is under way."""
@@ -42,8 +42,8 @@ class Runs:
 
     def answer(self, tenant: str, identifier: str) -> bytes | None:
         """The answer of a run that ended."""
-        return self._ended.get((tenant, identifier))
+        return self._ended.get(tenant, identifier)
 
     def forget(self, tenant: str, identifier: str) -> None:
         """Keep the answer no longer."""
-        self._ended.drop((tenant, identifier))
+        self._ended.drop(tenant, identifier)

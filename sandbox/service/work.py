@@ -6,6 +6,7 @@ admission.admit → programs (compiled in a thread, or from the store) → a war
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import AsyncIterable, Callable, Mapping
@@ -24,7 +25,7 @@ from sandbox.service.admission import Admission, Refused
 from sandbox.service.ask import Answer, Ask, Canceled, Event, LanguageInfo, Stage, UnknownLanguage
 from sandbox.service.audit import Audit, Hashing
 from sandbox.service.config import Config
-from sandbox.service.live import Handle, Stdin
+from sandbox.service.live import Handle, Listener, Stdin
 from sandbox.service.metrics import Metrics
 from sandbox.service.pool import Pool
 from sandbox.service.programs import Catalogue, Known, Program
@@ -122,6 +123,10 @@ class Work:
         """Those of a command in a profile that says nothing."""
         return ceilings.lowest(self._command_lane(profile).most, ceilings.parse(tenant.limits))
 
+    def profile_digest(self, known: Known, profile: str) -> str:
+        """Of a program in a language: what the profile enforces, with that which the language adds to it."""
+        return self._program_lane(known, profile).digest
+
     @property
     def catalogue(self) -> Catalogue:
         """The languages; read when they are first asked for."""
@@ -129,7 +134,15 @@ class Work:
             self._catalogue = Catalogue.read(self._config.languages, allow_degraded=self._config.allow_degraded)
         return self._catalogue
 
-    async def perform(self, tenant: Tenant, ask: Ask, *, on_event: OnEvent | None = None, handle: Handle | None = None) -> Answer:
+    async def perform(
+        self,
+        tenant: Tenant,
+        ask: Ask,
+        *,
+        on_event: OnEvent | None = None,
+        handle: Handle | None = None,
+        waited: float | None = None,
+    ) -> Answer:
         """Wait for a turn, compile, run. A canceled task kills the sandbox.
 
         Args:
@@ -137,29 +150,28 @@ class Work:
             ask: for what.
             on_event: called in this loop as things happen. It must not block; what it raises ends the run.
             handle: control of it meanwhile.
+            waited: seconds, where the caller has a turn for it already (`Admission.admit`).
 
         Raises Refused, RequestError (the client's mistake), Canceled, SandboxError (this host's).
         """
-        tell = on_event or _nobody
         control = handle or Handle()
-        dialect = ask.label
-        waited, answer, failure = 0.0, None, None
+        queued, answer, failure = waited or 0.0, None, None
         hashing = Hashing(ask.stdin) if isinstance(ask.stdin, AsyncIterable) else None
         plan = self._plan(tenant, ask)
         self._audit.ready()
         control.waits(asyncio.current_task())
         self._live.add(control)
         try:
-            async with self._admission.admit(tenant) as waited:
+            async with self._admission.admit(tenant) if waited is None else contextlib.nullcontext(waited) as queued:
                 if control.canceled:
                     raise asyncio.CancelledError
-                answer = await self._carry_out(plan, ask, hashing or ask.stdin, tell, control, streamed=on_event is not None)
+                answer = await self._carry_out(plan, ask, hashing or ask.stdin, on_event, control)
         except Refused as error:
             self._metrics.refused(error.reason)
             raise
         except BaseException as error:
             failure = error
-            self._metrics.failed(error, dialect=dialect)
+            self._metrics.failed(error, dialect=ask.label)
             if isinstance(error, asyncio.CancelledError) and control.canceled and (task := asyncio.current_task()):
                 task.uncancel()
                 raise Canceled("the run was canceled before its program ran") from None
@@ -172,7 +184,7 @@ class Work:
                     tenant=tenant.name,
                     ask=ask,
                     answer=answer,
-                    queue_s=waited,
+                    queue_s=queued,
                     profile=plan.lane.profile.name,
                     profile_digest=plan.lane.digest,
                     stdin=hashing,
@@ -180,7 +192,7 @@ class Work:
                     peer=ask.peer,
                 )
                 self._audit.write(line, withhold=failure is None)
-        self._metrics.ran(tenant.name, answer, waited, dialect=dialect)
+        self._metrics.ran(tenant.name, answer, queued, dialect=ask.label)
         return answer
 
     async def _carry_out(
@@ -188,11 +200,10 @@ class Work:
         plan: _Plan,
         ask: Ask,
         stdin: bytes | AsyncIterable[bytes] | None,
-        tell: OnEvent,
+        on_event: OnEvent | None,
         handle: Handle,
-        *,
-        streamed: bool,
     ) -> Answer:
+        tell, streamed = on_event or _nobody, on_event is not None
         lane, known = plan.lane, plan.known
         if known is None:
             run = await self._run(plan, ask, ask.argv, {**ask.files}, stdin, tell, handle, streamed=streamed)
@@ -248,7 +259,7 @@ class Work:
     ) -> RunResult:
         """Run it. Its stage begins when the run is there: from then on it can be canceled with a result."""
         lane = plan.lane
-        listener = _Listener(tell)
+        listener = Listener(tell)
         async with self._pool.share(lane.key, lambda: self._open(lane)) as box:
             run = await box.start(
                 argv,
@@ -341,27 +352,6 @@ class Work:
             allow_degraded=self._config.allow_degraded,
             max_concurrency=self._config.max_concurrency,
         )
-
-
-class _Listener:
-    """Tells what one run does: first that it has begun, though its output may come before `start` returns."""
-
-    def __init__(self, tell: OnEvent) -> None:
-        self._tell = tell
-        self._began = False
-
-    def begins(self) -> None:
-        if not self._began:
-            self._began = True
-            self._tell(Event("stage", "run"))
-
-    def stdout(self, data: bytes) -> None:
-        self.begins()
-        self._tell(Event("stdout", "run", data))
-
-    def stderr(self, data: bytes) -> None:
-        self.begins()
-        self._tell(Event("stderr", "run", data))
 
 
 def _digest(profile: Profile) -> str:

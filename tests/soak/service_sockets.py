@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 
 from tests.soak.service_load import state
+from tests.support.clock import wait_until
 from tests.support.served import Served, served
 
 _AT_ONCE = 50
@@ -92,9 +93,8 @@ def attempt(sockets: int, **settings: Any) -> dict[str, Any]:
         httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}).raise_for_status()
         before = state(server)
         report = asyncio.run(flood(server, sockets))
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and state(server)["descriptors"] > before["descriptors"] + 5:
-            time.sleep(0.2)
+        with contextlib.suppress(AssertionError):  # `left` tells
+            wait_until(lambda: state(server)["descriptors"] <= before["descriptors"] + 5, within=20)
         after = state(server)
         errors = [line for line in server.lines() if line["level"] in ("error", "critical")]
         left = max(0, after["descriptors"] - before["descriptors"] - 5)

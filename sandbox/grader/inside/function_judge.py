@@ -26,7 +26,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from .wire import ENDED, Ended, Peer
+from .wire import ENDED, Ended, Peer, Remote
 
 _PLACES = (".", "/tmp", "/dev/shm")  # that can be written
 _MOST_DESCRIPTORS = os.sysconf("SC_OPEN_MAX")
@@ -207,7 +207,9 @@ class _Judge:
             return "JE", f"the tests cannot be used: {_words(error)}"
         try:
             for name in points:
-                self.namespace[name] = self.peer.ask("get", 0, name)
+                self.namespace[name] = found = self.peer.ask("get", 0, name)
+                if callable(found) and type(found) is not Remote:  # its own side would have called it
+                    self.peer.end_with("a message of the completion is malformed")
         except AttributeError:
             return "WA", f"the completion does not define {name!r}"
         try:

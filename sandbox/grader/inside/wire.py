@@ -296,7 +296,9 @@ class Peer:
             after = after and [old if new is None else new for new, old in zip(after, words[0], strict=True)]
             return ["value", self.pack(value), after]
         if operation == "get":
-            return ["value", self.pack(getattr(target, words[0])), None]
+            value = getattr(target, words[0])
+            # A builtin that the completion calls its own is asked over there, as all that it defines.
+            return ["value", self._pack_object(value) if id(value) in _NAME_OF else self.pack(value), None]
         if operation == "item":
             return ["value", self.pack(target[self.unpack(words[0])]), None]
         if operation == "iter":

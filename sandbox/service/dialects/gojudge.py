@@ -7,7 +7,6 @@ import mimetypes
 import platform
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -78,14 +77,13 @@ class _Handlers:
         self._service = service
         config = service.config
         self._kept: Store[_File] = Store(config.kept_results, config.kept_bytes, config.kept_seconds)
-        self._joining = asyncio.Lock()
 
     async def run(self, request: Request) -> Response:
         tenant = self._service.tenant(request)
         limits = http.command_limits(self._service.config, tenant)
         body = await http.body(request)
         found, pipes = gojudge_maps.commands(body, lambda name: self._content(tenant, name), limits, peer=peer_of(request))
-        work = _Group(self._service, tenant, found, pipes, self._joining).perform()
+        work = _Group(self._service, tenant, found, pipes).perform()
         results = await gone.unless_gone(request, work)
         room = self._service.config.body_bytes
         told = []
@@ -181,58 +179,55 @@ _Result = tuple[dict[str, Any], dict[str, bytes], dict[str, bytes]]
 class _Group:
     """The commands of one request: side by side, with pipes between them."""
 
-    def __init__(
-        self, service: Service, tenant: Tenant, commands: Sequence[Command], pipes: Sequence[Pipe], joining: asyncio.Lock
-    ) -> None:
+    def __init__(self, service: Service, tenant: Tenant, commands: Sequence[Command], pipes: Sequence[Pipe]) -> None:
         self._service = service
         self._tenant = tenant
         self._commands = commands
         self._pipes = pipes
-        self._joining = joining
         self._inputs = {pipe.target: _Input(service.config.stream_bytes) for pipe in pipes}
         self._copies = {index: bytearray() for index in range(len(pipes))}
-        self._begun: set[int] = set()
-        self._all_began = asyncio.Event()
 
     async def perform(self) -> list[_Result]:
         """The results in order. Raises RequestError, Refused."""
-        if self._pipes and len(self._commands) > min(_MOST_PIPED, self._most_at_once()):
-            raise RequestError(f"{len(self._commands)} commands with pipes between them cannot run at once here")
-        async with AsyncExitStack() as stack:
-            if self._pipes:  # two groups that each wait for the rest of their turns would wait for ever
-                await stack.enter_async_context(self._joining)
-            tasks = [asyncio.ensure_future(self._safely(index)) for index in range(len(self._commands))]
-            try:
-                if self._pipes:
-                    await self._all_began.wait()
-                    await stack.aclose()
-                found = await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
+        if not self._pipes:
+            return await self._all(None)
+        count, admission = len(self._commands), self._service.admission
+        if count > min(_MOST_PIPED, admission.most_at_once(self._tenant)):
+            raise RequestError(f"{count} commands with pipes between them cannot run at once here")
+        try:
+            async with admission.admit(self._tenant, count) as waited:
+                found = await self._all(waited)
+        except Refused as error:
+            self._service.metrics.refused(error.reason)
+            raise
         for index, pipe in enumerate(self._pipes):
             if pipe.copy is not None:
                 found[pipe.source][1][pipe.copy.name] = bytes(self._copies[index])
         return found
 
-    def _most_at_once(self) -> int:
-        config = self._service.config
-        return min(config.max_concurrency, self._tenant.concurrency or config.tenant_concurrency)
-
-    async def _safely(self, index: int) -> _Result:
+    async def _all(self, waited: float | None) -> list[_Result]:
+        """All commands at once; each waits for a turn of its own unless the group has `waited` for them."""
+        tasks = [asyncio.ensure_future(self._safely(index, waited)) for index in range(len(self._commands))]
         try:
-            return await self._one(index)
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)  # a turn is given back when nothing runs in it any more
+
+    async def _safely(self, index: int, waited: float | None) -> _Result:
+        try:
+            return await self._one(index, waited)
         except Refused:
             raise
         except SandboxError as error:
             return gojudge_maps.failure(failures.of(error).message), {}, {}
         finally:
-            self._began(index)
             for pipe in self._pipes:
                 if pipe.source == index:
                     self._inputs[pipe.target].end()
 
-    async def _one(self, index: int) -> _Result:
+    async def _one(self, index: int, waited: float | None) -> _Result:
         command = self._commands[index]
         ask = replace(command.ask, stdin=self._inputs[index]) if index in self._inputs else command.ask
         record = Recorder(max((collector.most for collector in command.outputs.values()), default=0) + 1)
@@ -241,18 +236,12 @@ class _Group:
             record(event)
             self._pass_on(index, event)
 
-        answer = await self._service.work.perform(self._tenant, ask, on_event=hear)
+        answer = await self._service.work.perform(self._tenant, ask, on_event=hear, waited=waited)
         if answer.run is None:
             raise SandboxError("nothing was run")
         return gojudge_maps.result(command, answer.run, record.of("run", b"", b""))
 
-    def _began(self, index: int) -> None:
-        self._begun.add(index)
-        if len(self._begun) == len(self._commands):
-            self._all_began.set()
-
     def _pass_on(self, index: int, event: Event) -> None:
-        self._began(index)
         if event.kind not in ("stdout", "stderr"):
             return
         for number, pipe in enumerate(self._pipes):

@@ -13,7 +13,7 @@ from sandbox.model.errors import RequestError, SandboxError
 from sandbox.model.result import RunResult
 from sandbox.service import callbacks, logs
 from sandbox.service.admission import Refused
-from sandbox.service.ask import Ask, Event
+from sandbox.service.ask import Answer, Ask, Event
 from sandbox.service.dialects import http, judge0_fields, judge0_languages, judge0_maps, stages
 from sandbox.service.dialects.judge0_fields import CALLBACK_SECONDS, CALLBACK_TRIES, DEFAULT_FIELDS, Rules
 from sandbox.service.dialects.judge0_languages import PROJECT
@@ -174,7 +174,7 @@ class Desk:
             return
         record = Recorder(limits.get("output_bytes", 1 << 20))
         ask = judge0_maps.to_ask(submission, extra, limits=limits, label=_LABEL, peer=peer)
-        judge0_maps.judge(submission, await self._service.work.perform(tenant, ask, on_event=_Began(submission, record)), record)
+        judge0_maps.judge(submission, await self._performed(tenant, ask, submission, record), record)
 
     async def _project(
         self, tenant: Tenant, submission: Submission, extra: Mapping[str, bytes], limits: Mapping[str, int], peer: str
@@ -209,10 +209,26 @@ class Desk:
         judge0_maps.judge_run(submission, await self._perform(tenant, ask, submission, record), record, **said)
 
     async def _perform(self, tenant: Tenant, ask: Ask, submission: Submission, record: Recorder) -> RunResult:
-        answer = await self._service.work.perform(tenant, ask, on_event=_Began(submission, record))
+        answer = await self._performed(tenant, ask, submission, record)
         if answer.run is None:
             raise SandboxError("nothing was run")
         return answer.run
+
+    async def _performed(self, tenant: Tenant, ask: Ask, submission: Submission, record: Recorder) -> Answer:
+        """One run of a submission. When it had a turn for the first, it has one for each that follows. Raises Refused."""
+        listener = _Began(submission, record)
+        if not submission.had_turn:
+            answer = await self._service.work.perform(tenant, ask, on_event=listener)
+            submission.had_turn = True
+            return answer
+        with self._service.admission.promise():
+            while True:
+                try:
+                    return await self._service.work.perform(tenant, ask, on_event=listener)
+                except Refused as error:
+                    if error.reason == "draining":
+                        raise
+                    await asyncio.sleep(min(error.retry_after, 1.0))
 
     async def _call_back(self, submission: Submission) -> None:
         body = json.dumps(judge0_maps.to_dict(submission, DEFAULT_FIELDS, encoded=True)).encode("ascii")

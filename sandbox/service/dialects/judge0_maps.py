@@ -50,6 +50,7 @@ class Submission:
     created_at: str = field(default_factory=now)
     results: dict[str, Any] = field(default_factory=dict)
     status: int = QUEUED
+    had_turn: bool = False
 
     @property
     def is_done(self) -> bool:

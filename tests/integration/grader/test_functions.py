@@ -144,6 +144,36 @@ def test_tests_that_change_the_interpreter_are_the_last_of_their_batch(grade):
     assert [result.verdict for result in results] == ["AC"] * 3
 
 
+LEFT = "open('left', 'w').close()\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "tests", "verdict"),
+    [
+        (f"{LEFT}def square(x):\n    return 0\n", TEST, "WA"),
+        (f"{LEFT}{RIGHT}", "def check(candidate):\n    assert candidate(2) ==\n", "JE"),
+        ("def square(x):\n    return 0\n", f"import sys\nsys.setrecursionlimit(5000)\n{TEST}", "WA"),
+        ("square = abs\n", TEST, "WA"),
+        ("square = sum\n", "def check(candidate):\n    assert candidate([2, 2]) == 4\n", "AC"),
+        ("square = sorted\n", "def check(candidate):\n    assert candidate([2, 1], reverse=True) == [2, 1]\n", "AC"),
+    ],
+    ids=["wrong and left", "tests and left", "wrong and tests that change", "wrong alias", "alias", "alias with names"],
+)
+@pytest.mark.parametrize("batch", [1, 8])
+def test_what_is_left_behind_and_what_is_a_builtin_change_no_verdict(grade, program, tests, verdict, batch):
+    results = grade([Sample("t", program, tests, entry_points=("square",)), RIGHT], batch=batch, jobs=1)
+    assert [result.verdict for result in results] == [verdict, "AC"], results
+
+
+def test_a_builtin_of_the_judges_side_is_none_of_the_completions(grade):
+    """A completion that speaks the wire itself cannot have the judge call a function of its own for it."""
+    said = [["ready", None, ["square"]], ["value", {"builtin": "abs"}, None]]
+    lines = "".join(f"{json.dumps(message)}\n" for message in said)
+    program = f"import os, time\nos.write(3, {lines.encode()!r})\ntime.sleep(1)\n"
+    (result,) = grade([Sample("t", program, "def check(candidate):\n    assert candidate(-2) == 2\n", entry_points=("square",))])
+    assert result.verdict == "RTE", result
+
+
 def test_a_profile_without_a_warm_interpreter_grades_alike(grade):
     results = grade([RIGHT, "def square(x):\n    return 4\n"], profile="python")
     assert [result.verdict for result in results] == ["AC", "WA"]

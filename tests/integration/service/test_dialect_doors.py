@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import json
 import signal
 import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -111,6 +115,82 @@ def test_a_stop_loses_no_submission(hook, tmp_path, run_options):
         assert server.process.wait(seconds(60)) == 0
     assert {item["token"] for item in hook.seen} == set(taken)
     assert [item["status"]["id"] for item in hook.seen] == [3, 3, 3, 3]
+
+
+def _project(**scripts: str) -> str:
+    """Additional files of a submission that is a project."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, text in scripts.items():
+            archive.writestr(name, text)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+@pytest.mark.claim("SEC-SV-08")
+def test_a_stop_between_two_steps_of_a_submission_loses_nothing(hook, tmp_path, run_options):
+    """For a moment nothing runs and nothing waits: its compiler has ended, and its program has not begun."""
+    callback = f"http://127.0.0.1:{hook.server_port}/"
+    with served(tmp_path, max_concurrency=1, callback_hosts=[f"127.0.0.1:{hook.server_port}"], **run_options) as server:
+        twice = {"language_id": 71, "source_code": "import time; time.sleep(0.4); print('done')", "number_of_runs": 2}
+        project = {"language_id": 89, "additional_files": _project(compile="sleep 0.4; echo ok > out", run="cat out")}
+        with ThreadPoolExecutor(1) as pool:
+            waited = pool.submit(httpx.post, f"{server.url}/submissions?wait=true", json=twice, timeout=seconds(60))
+            wait_until(lambda: "sandbox_pool_busy 1.0" in httpx.get(f"{server.url}/metrics").text, seconds(10))
+            later = httpx.post(f"{server.url}/submissions", json={**project, "callback_url": callback})
+            server.process.send_signal(signal.SIGTERM)
+            assert waited.result().json()["status"]["id"] == 3, waited.result().text
+        assert server.process.wait(seconds(60)) == 0
+    assert [(item["token"], item["status"]["id"]) for item in hook.seen] == [(later.json()["token"], 3)], hook.seen
+
+
+def test_a_submission_of_several_runs_waits_for_each_turn(tmp_path, run_options):
+    """Who has had the first turn is not refused a later one because others have filled the queue meanwhile."""
+    with served(tmp_path, max_concurrency=1, max_queue=1, **run_options) as server, ThreadPoolExecutor(3) as pool:
+        body = {"language_id": 71, "source_code": "import time; time.sleep(0.3)", "number_of_runs": 4}
+        answer = pool.submit(httpx.post, f"{server.url}/submissions?wait=true", json=body, timeout=seconds(60))
+        wait_until(lambda: "sandbox_pool_busy 1.0" in httpx.get(f"{server.url}/metrics").text, seconds(10))
+
+        def press() -> None:
+            while not answer.done():
+                httpx.post(f"{server.url}/v1/run", json={"argv": ["sleep", "0.1"]}, timeout=seconds(60))
+
+        others = [pool.submit(press) for _ in range(2)]
+        assert answer.result().json()["status"]["id"] == 3, answer.result().text
+        for other in others:
+            other.result()
+
+
+def test_pipes_of_one_tenant_do_not_wait_for_those_of_another(tmp_path, run_options):
+    file = tmp_path / "tokens.json"
+    headers = [{"Authorization": f"Bearer {tokens.add(file, name)}"} for name in ("ada", "bob")]
+    sleep = {"cmd": [{"args": ["sleep", "3"], "clockLimit": 10**10, "cpuLimit": 10**10}]}
+    piped = {
+        "cmd": [{"args": ["echo", "x"], "files": [{"content": ""}, None]}, {"args": ["cat"], "files": [None]}],
+        "pipeMapping": [{"in": {"index": 0, "fd": 1}, "out": {"index": 1, "fd": 0}}],
+    }
+    settings = {"no_auth": False, "tokens_file": str(file), "max_concurrency": 4, "per_tenant_concurrency": 2}
+    with served(tmp_path, **settings, **run_options) as server, ThreadPoolExecutor(8) as pool:
+
+        def post(body: dict[str, Any], who: dict[str, str]) -> httpx.Response:
+            return httpx.post(f"{server.url}/run", json=body, headers=who, timeout=seconds(60))
+
+        hers = [pool.submit(post, sleep, headers[0]) for _ in range(2)]
+        wait_until(lambda: _sleeping(server) == 2, seconds(10))
+        hers += [pool.submit(post, piped, headers[0]) for _ in range(2)]
+        his = pool.submit(post, piped, headers[1]).result()
+        assert [item["status"] for item in his.json()] == ["Accepted", "Accepted"], his.text
+        assert not any(item.done() for item in hers), "hers were not in the way"
+        for item in hers:
+            assert item.result().json()[0]["status"] == "Accepted", item.result().text
+
+
+def _sleeping(server: Served) -> int:
+    """How many programs below the server sleep."""
+    names = []
+    for pid in server.descendants():
+        with contextlib.suppress(OSError):
+            names.append(Path(f"/proc/{pid}/comm").read_text().strip())
+    return names.count("sleep")
 
 
 @pytest.mark.claim("SEC-SV-08")

@@ -19,16 +19,16 @@ def admission(**settings) -> Admission:
 
 
 class Visit:
-    """One that waits for its turn, in a task, and has it until it is told to leave."""
+    """One that waits for its turn, or for several, in a task, and has it until it is told to leave."""
 
-    def __init__(self, door: Admission, tenant: Tenant, log: list[str] | None = None) -> None:
+    def __init__(self, door: Admission, tenant: Tenant, log: list[str] | None = None, turns: int = 1) -> None:
         self.inside = False
         self.leave = asyncio.Event()
         self._log = log if log is not None else []
-        self.task = asyncio.ensure_future(self._visit(door, tenant))
+        self.task = asyncio.ensure_future(self._visit(door, tenant, turns))
 
-    async def _visit(self, door: Admission, tenant: Tenant) -> None:
-        async with door.admit(tenant):
+    async def _visit(self, door: Admission, tenant: Tenant, turns: int) -> None:
+        async with door.admit(tenant, turns):
             self._log.append(tenant.name)
             self.inside = True
             await self.leave.wait()
@@ -235,3 +235,53 @@ async def entered(door: Admission) -> str:
             return ""
     except Refused as error:
         return error.reason
+
+
+@run
+async def test_several_turns_come_together_and_nobody_passes_who_waits_for_them():
+    door = admission(max_concurrency=3)
+    first = Visit(door, A)
+    await settle()
+    group, later = Visit(door, B, turns=3), Visit(door, C)
+    await settle()
+    assert (first.inside, group.inside, later.inside) == (True, False, False)
+    await first.out()
+    await settle()
+    assert (group.inside, later.inside, door.running) == (True, False, 3)
+    await group.out()
+    await settle()
+    assert (later.inside, door.running) == (True, 1)
+    await later.out()
+
+
+@run
+async def test_a_tenant_that_waits_for_its_own_turns_keeps_nobody():
+    door = admission(max_concurrency=4, per_tenant_concurrency=2)
+    visits = [Visit(door, A), Visit(door, A)]
+    await settle()
+    group, other = Visit(door, A, turns=2), Visit(door, B, turns=2)
+    await settle()
+    assert (group.inside, other.inside) == (False, True)
+    for visit in (*visits, other):
+        await visit.out()
+    await settle()
+    assert group.inside
+    await group.out()
+    assert door.running == 0
+
+
+@run
+async def test_one_that_goes_as_it_has_to_give_way_harms_no_newcomer():
+    door = admission(max_queue=2)
+    inside = Visit(door, A)
+    await settle()
+    leaving = [Visit(door, A), Visit(door, A)]
+    await settle()
+    newcomer = Visit(door, B)  # its step comes before the one in which the other notices that it is canceled
+    leaving[1].task.cancel()
+    await settle()
+    await inside.out()
+    await settle()
+    assert newcomer.inside or not newcomer.task.done()
+    for visit in (leaving[0], newcomer):
+        await visit.out()

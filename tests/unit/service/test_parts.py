@@ -23,6 +23,7 @@ from sandbox.service import ceilings, config, failures, tokens, versions
 from sandbox.service.access import Access, token_of
 from sandbox.service.config import Config
 from sandbox.service.failures import Rejected
+from sandbox.service.guard import Shares
 from sandbox.service.kept import Kept
 from sandbox.service.live import Handle, Stdin
 from sandbox.service.replays import Replays
@@ -101,14 +102,44 @@ def test_what_is_kept_is_bounded_in_every_way():
     now = [0.0]
     kept: Kept[str] = Kept(2, 10, 5.0, clock=lambda: now[0])
     for name, size in (("a", 1), ("b", 1), ("c", 1)):
-        kept.put(name, name, size)
-    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (None, "b", "c")
-    kept.put("big", "big", 11)
-    assert kept.get("big") is None
-    kept.put("large", "large", 10)
-    assert (kept.get("c"), kept.get("large"), len(kept)) == (None, "large", 1)
+        kept.put("me", name, name, size)
+    assert (kept.get("me", "a"), kept.get("me", "b"), kept.get("me", "c")) == (None, "b", "c")
+    kept.put("me", "big", "big", 11)
+    assert kept.get("me", "big") is None
+    kept.put("me", "large", "large", 10)
+    assert (kept.get("me", "c"), kept.get("me", "large"), len(kept)) == (None, "large", 1)
     now[0] = 5.0
-    assert kept.get("large") is None
+    assert kept.get("me", "large") is None
+    kept.put("you", "x", "x", 1)
+    assert len(kept) == 1
+
+
+def test_who_keeps_most_makes_room_for_the_others():
+    kept: Kept[str] = Kept(4, 100, 5.0)
+    kept.put("small", "first", "kept", 1)
+    for number in range(10):
+        kept.put("large", str(number), "", 40)
+    assert kept.get("small", "first") == "kept"
+    assert [kept.get("large", str(number)) for number in (7, 8, 9)] == [None, "", ""]
+    for number in range(10):
+        kept.put("many", str(number), "", 0)
+    assert kept.get("small", "first") == "kept"
+    assert len(kept) == 4
+    kept.drop("small", "nothing")
+    kept.drop("nobody", "nothing")
+    assert len(kept) == 4
+
+
+def test_one_tenant_has_half_of_what_all_share():
+    shares = Shares(10, least=3)
+    assert shares.take("a", 5)
+    assert not shares.take("a", 1)
+    assert shares.take("b", 5)
+    assert not shares.take("c", 1), "there is no more"
+    shares.give_back("b", 5)
+    assert shares.take("c", 3)
+    assert Shares(4, least=3).take("a", 3), "one of its kind is always possible"
+    assert Shares(10).take("a", 10, alone=True)
 
 
 def test_a_key_that_fails_may_be_tried_again_and_one_that_does_not_is_carried_out_once():
