@@ -4,7 +4,7 @@ PYTEST_WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: setup run test test-user check format lock audit escape faults soak fuzz test-vm escape-vm bench grade-all clean
+.PHONY: setup run test test-user check format lock audit escape faults soak fuzz test-vm escape-vm units-vm bench grade-all clean
 
 setup:
 	@scripts/setup
@@ -74,6 +74,10 @@ test-vm: setup
 # The attacks in the same machine: an ordinary user with control groups of version 2. About half an hour.
 escape-vm: setup
 	@tests/vm/run --escape
+
+# The systemd units of deploy/ in the same machine, as services of the system and of a user. Three minutes.
+units-vm: setup
+	@tests/vm/run --units
 
 # Side by side with other tools, as root also as an ordinary user, then docs/performance.md: half an hour, on a quiet machine.
 # `benchmarks/launch.py` is the quick one; make bench SCALE=0.02 shows that everything works, and leaves page and figures alone.

@@ -29,6 +29,7 @@ from sandbox.runtime import warm
 from sandbox.runtime.keeper import Keeper
 from sandbox.runtime.parking import NOTHING_USUAL, Parking, Usual
 
+_FAILED_SECONDS = 1.0  # one that did not come up: it ends by itself, or it is stuck and has nothing to lose
 START_SECONDS = 30.0
 _KILLED_SECONDS = 5.0
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN)
@@ -80,7 +81,7 @@ class LauncherProcess:
         try:
             self._shake_hands(base)
         except BaseException:
-            self.close()
+            self.close(_FAILED_SECONDS)
             raise
 
     def _shake_hands(self, base: Base | None) -> None:
