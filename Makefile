@@ -4,7 +4,7 @@ PYTEST_WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: setup run test test-user check format lock audit escape faults soak fuzz test-vm escape-vm bench grade-all clean
+.PHONY: setup run test test-user check page check-page format lock audit escape faults soak fuzz test-vm escape-vm bench grade-all clean
 
 setup:
 	@scripts/setup
@@ -33,6 +33,15 @@ check: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 	$(PY) -m pytest -q -p no:cacheprovider tests/unit/project
+
+# The page of the service, from web/ and the npm packages that web/package-lock.json pins: the same bytes every time.
+page:
+	@cd web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && node build.mjs
+
+# Whether the page that is committed is what the sources make.
+check-page:
+	@cd web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && node build.mjs ../out/page
+	@diff -r out/page sandbox/service/page/static && echo "the page is what its sources make"
 
 # Pin the packages anew; look them up in the database of known vulnerabilities.
 lock: setup

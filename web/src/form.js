@@ -9,12 +9,19 @@ import { bytes, time } from "./units.js";
 
 const LIMITS = { wall: ["wall_ns", time], cpu: ["cpu_ns", time], memory: ["memory_bytes", bytes], pids: ["pids", String], output: ["output_bytes", bytes] };
 const KEEP_MS = 300;
+const LETTER = 7.85; // width of one, at 13 px
+
+/** How many letters the output has room for. */
+function columns() {
+  return Math.max(40, Math.min(200, Math.floor((byId("text").clientWidth - 32) / LETTER)));
+}
 
 export class Form {
   #languages = [];
   #profiles = [];
   #codes = {};
   #timer = 0;
+  #shownProfile = "";
   link = "";
 
   /** `onRun` with Ctrl+Enter in the editor, `onSay` with what a screen reader should hear. */
@@ -36,12 +43,10 @@ export class Form {
     this.#shownProfile = kept?.profile ?? "";
   }
 
-  #shownProfile = "";
-
-  /** Whether a program is there that the user has not only looked at. */
-  get touched() {
-    const text = this.editor.text;
-    return text.trim() !== "" && !examplesOf(this.language).some(({ code }) => code === text);
+  /** Whether something stands in the fields beside the program. */
+  get hasInput() {
+    const { stdin, args, mode, limits } = this.state;
+    return Boolean(stdin || args || mode !== "given" || Object.keys(limits).length);
   }
 
   /** What the server offers. */
@@ -51,7 +56,7 @@ export class Form {
     const here = languages.some(({ id }) => id === this.language);
     const first = languages.find(({ id }) => id === "python3") ?? languages[0];
     options(byId("language"), languages.map(({ id, name, version }) => [id, `${name} ${version.split(".").slice(0, 2).join(".")}`]), here ? this.language : first?.id);
-    options(byId("profile"), [["", "that of the language"], ...profiles.map(({ name }) => [name, name])], this.#shownProfile);
+    options(byId("profile"), [["", "usual"], ...profiles.map(({ name }) => [name, name])], this.#shownProfile);
     for (const id of ["language", "example", "profile"]) byId(id).disabled = false;
     if (here) this.#examples();
     else if (first) this.#choose(first.id);
@@ -88,7 +93,7 @@ export class Form {
     const state = this.state;
     const out = { language: state.language, code: state.code, stdin: state.stdin, args: words(state.args), profile: state.profile, limits: { ...state.limits } };
     if (out.limits.pids && /^\d+$/.test(out.limits.pids)) out.limits.pids = Number(out.limits.pids);
-    if (state.mode === "terminal") out.tty = { rows: 24, columns: 80 };
+    if (state.mode === "terminal") out.tty = { rows: 24, columns: columns() };
     return out;
   }
 
@@ -111,6 +116,7 @@ export class Form {
   #fields(state) {
     byId("stdin").value = state.stdin ?? "";
     byId("args").value = state.args ?? "";
+    if (state.stdin || state.args || Object.keys(state.limits ?? {}).length) byId("input-parts").open = true;
     byId("mode").value = ["given", "typed", "terminal"].includes(state.mode) ? state.mode : "given";
     for (const name of Object.keys(LIMITS)) byId(`limit-${name}`).value = state.limits?.[name] ?? "";
   }

@@ -14,6 +14,7 @@ import * as words from "./words.js";
 
 const MOST_RUNS = 40;
 const THEMES = { "": "system", light: "light", dark: "dark" };
+const NARROW = matchMedia("(max-width: 900px)");
 const STAGES = { compile: "Compiling…", run: "Running…" };
 
 const form = new Form({ onRun: () => start(), onSay: (text) => say(text) });
@@ -63,6 +64,7 @@ function start() {
   if (mode === "given") run.eof();
   busy(true);
   say("Waiting for its turn…");
+  if (NARROW.matches) byId("output").scrollIntoView({ block: "start" });
 }
 
 function talk(mode) {
@@ -229,7 +231,7 @@ function paint(name) {
   session.theme.set(name);
   if (name) document.documentElement.dataset.theme = name;
   else delete document.documentElement.dataset.theme;
-  byId("theme").textContent = `Colours: ${THEMES[name]}`;
+  byId("theme").querySelector("span").textContent = byId("theme").title = `Colours: ${THEMES[name]}`;
 }
 
 // Keys and buttons
@@ -285,5 +287,6 @@ addEventListener("hashchange", openLink);
 addEventListener("beforeunload", () => form.keep());
 
 paint(session.theme.get());
+byId("input-parts").open = !NARROW.matches || form.hasInput;
 await begin();
 await openLink();
