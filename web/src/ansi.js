@@ -9,17 +9,20 @@ const RGB = [[0, 0, 0], [205, 0, 0], [0, 170, 0], [190, 140, 0], [0, 60, 220], [
 // Marks that turn the direction of text around, or have no width: with them a line may read as another one.
 const UNSEEN = /[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\u061c\u180e]/u;
 
-/** The picture of a control character, such as ␛. */
+/** A control character as a programmer would write it, such as \x1b. */
 function picture(character) {
-  const code = character.codePointAt(0);
-  if (code < 0x20) return String.fromCodePoint(0x2400 + code);
-  if (code === 0x7f) return "␡";
-  return `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  const code = character.codePointAt(0).toString(16);
+  return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
 }
 
 function isControl(character) {
   const code = character.codePointAt(0);
   return code < 0x20 || (code >= 0x7f && code < 0xa0) || (code > 0xff && UNSEEN.test(character));
+}
+
+/** A short text of a program (a name, a message) on one line, with nothing in it that cannot be seen. */
+export function visible(text) {
+  return [...text].map((character) => (isControl(character) ? picture(character) : character)).join("");
 }
 
 function nearest(r, g, b) {
@@ -62,7 +65,7 @@ export class Ansi {
         if (sequence) {
           say("");
           if (/^\u001b\[[0-9;:]*m$/.test(sequence[0])) this.#select(sequence[0].slice(2, -1));
-          else if (!this.#terminal) say(this.#pictures(sequence[0]), "ctl");
+          else if (!this.#terminal) say(visible(sequence[0]), "ctl");
           at += sequence[0].length;
           continue;
         }
@@ -76,7 +79,7 @@ export class Ansi {
           this.#rest = character; // it may be half of a line's end
           break;
         }
-        if (all[at + 1] !== "\n") say(this.#terminal ? "\n" : "␍\n", "ctl");
+        if (all[at + 1] !== "\n") say(this.#terminal ? "\n" : "\\r\n", "ctl");
       } else if (character === "\n" || character === "\t" || !isControl(character)) plain += character;
       else if (!(this.#terminal && character === "\u0007")) say(picture(character), "ctl");
       at += character.length;
@@ -89,11 +92,7 @@ export class Ansi {
   end() {
     const rest = this.#rest.replace(/\r$/, "");
     this.#rest = "";
-    return rest ? [{ text: this.#pictures(rest), classes: "ctl" }] : [];
-  }
-
-  #pictures(text) {
-    return [...text].map((character) => (isControl(character) ? picture(character) : character)).join("");
+    return rest ? [{ text: visible(rest), classes: "ctl" }] : [];
   }
 
   #classes() {

@@ -62,6 +62,29 @@ print("<b>this is text</b>, and so is this: <img src=x onerror=alert(1)>")
 print("a terminal would obey: \\033[2J \\033]0;title\\007 \\b\\b")
 `,
   },
+  {
+    title: "Leaves a picture",
+    code: `import struct
+import zlib
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+def depth(point):
+    z = 0
+    for step in range(60):
+        z = z * z + point
+        if abs(z) > 2:
+            return step * 4
+    return 255
+
+rows = [bytes([0]) + bytes(depth(complex(x / 120 - 2.1, y / 120 - 1)) for x in range(360)) for y in range(240)]
+with open("mandelbrot.png", "wb") as file:
+    file.write(b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 360, 240, 8, 0, 0, 0, 0)))
+    file.write(chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b""))
+`,
+    collect: "*.png",
+  },
   { title: FLOOD, code: `while True:\n    print("all work and no play makes a dull sandbox")\n` },
 ];
 
@@ -162,7 +185,7 @@ const EXAMPLES = {
   prolog: [{ title: HELLO, code: `main :- write('Hello from Prolog in a sandbox'), nl.\n\n:- initialization(main).\n` }],
 };
 
-/** The examples of a language: [{title, code, stdin, limits, talks}]. */
+/** The examples of a language: [{title, code, stdin, limits, collect, talks}]. */
 export function examplesOf(id) {
   return Object.hasOwn(EXAMPLES, id) ? EXAMPLES[id] : [];
 }

@@ -16,6 +16,13 @@ function columns() {
   return Math.max(40, Math.min(200, Math.floor((byId("text").clientWidth - 32) / LETTER)));
 }
 
+/** A language with its version: "Python 3.11". */
+function called({ name, version }) {
+  const short = version.split(".").slice(0, 2).join(".");
+  const [, plain, major] = /^(.*?) ?(\d*)$/.exec(name);
+  return `${major && short.startsWith(`${major}.`) ? plain : name} ${short}`;
+}
+
 export class Form {
   #languages = [];
   #profiles = [];
@@ -31,7 +38,7 @@ export class Form {
     byId("language").addEventListener("change", (event) => this.#choose(event.target.value));
     byId("example").addEventListener("change", (event) => this.#example(Number(event.target.value)));
     byId("profile").addEventListener("change", () => this.#describe());
-    for (const id of ["stdin", "args", ...Object.keys(LIMITS).map((name) => `limit-${name}`)]) byId(id).addEventListener("input", () => this.#later());
+    for (const id of ["stdin", "args", "collect", ...Object.keys(LIMITS).map((name) => `limit-${name}`)]) byId(id).addEventListener("input", () => this.#later());
     for (const id of ["mode", "profile"]) byId(id).addEventListener("change", () => this.#later());
     addEventListener("pagehide", () => this.keep());
     const kept = draft.get();
@@ -45,8 +52,8 @@ export class Form {
 
   /** Whether something stands in the fields beside the program. */
   get hasInput() {
-    const { stdin, args, mode, limits } = this.state;
-    return Boolean(stdin || args || mode !== "given" || Object.keys(limits).length);
+    const { stdin, args, collect, mode, limits } = this.state;
+    return Boolean(stdin || args || collect || mode !== "given" || Object.keys(limits).length);
   }
 
   /** What the server offers. */
@@ -55,7 +62,7 @@ export class Form {
     this.#profiles = profiles;
     const here = languages.some(({ id }) => id === this.language);
     const first = languages.find(({ id }) => id === "python3") ?? languages[0];
-    options(byId("language"), languages.map(({ id, name, version }) => [id, `${name} ${version.split(".").slice(0, 2).join(".")}`]), here ? this.language : first?.id);
+    options(byId("language"), languages.map((language) => [language.id, called(language)]), here ? this.language : first?.id);
     options(byId("profile"), [["", "usual"], ...profiles.map(({ name }) => [name, name])], this.#shownProfile);
     for (const id of ["language", "example", "profile"]) byId(id).disabled = false;
     if (here) this.#examples();
@@ -70,7 +77,7 @@ export class Form {
       const text = byId(`limit-${name}`).value.trim();
       if (text) limits[name] = text;
     }
-    return { language: this.language, code: this.editor.text, stdin: byId("stdin").value, args: byId("args").value, profile: byId("profile").value || (this.#profiles.length ? "" : this.#shownProfile), mode: byId("mode").value, limits };
+    return { language: this.language, code: this.editor.text, stdin: byId("stdin").value, args: byId("args").value, collect: byId("collect").value, profile: byId("profile").value || (this.#profiles.length ? "" : this.#shownProfile), mode: byId("mode").value, limits };
   }
 
   /** Take a state from a link; returns what of it this server does not have. */
@@ -91,9 +98,12 @@ export class Form {
   /** The body of a run. Raises Error with words for the user. */
   body() {
     const state = this.state;
-    const out = { language: state.language, code: state.code, stdin: state.stdin, args: words(state.args), profile: state.profile, limits: { ...state.limits } };
+    const out = { language: state.language, code: state.code, stdin: state.stdin, args: words(state.args), collect: words(state.collect), profile: state.profile, limits: { ...state.limits } };
     if (out.limits.pids && /^\d+$/.test(out.limits.pids)) out.limits.pids = Number(out.limits.pids);
-    if (state.mode === "terminal") out.tty = { rows: 24, columns: columns() };
+    if (state.mode === "terminal") {
+      out.tty = { rows: 24, columns: columns() };
+      out.env = { TERM: "xterm-256color" };
+    }
     return out;
   }
 
@@ -116,7 +126,8 @@ export class Form {
   #fields(state) {
     byId("stdin").value = state.stdin ?? "";
     byId("args").value = state.args ?? "";
-    if (state.stdin || state.args || Object.keys(state.limits ?? {}).length) byId("input-parts").open = true;
+    byId("collect").value = state.collect ?? "";
+    if (state.stdin || state.args || state.collect || Object.keys(state.limits ?? {}).length) byId("input-parts").open = true;
     byId("mode").value = ["given", "typed", "terminal"].includes(state.mode) ? state.mode : "given";
     for (const name of Object.keys(LIMITS)) byId(`limit-${name}`).value = state.limits?.[name] ?? "";
   }
@@ -145,7 +156,7 @@ export class Form {
     const example = examplesOf(this.language)[index];
     if (!example) return;
     this.editor.replace(example.code);
-    this.#fields({ stdin: example.stdin, limits: example.limits, mode: example.talks ? "typed" : "given", args: "" });
+    this.#fields({ stdin: example.stdin, limits: example.limits, mode: example.talks ? "typed" : "given", collect: example.collect });
     byId("example").value = "";
     this.#later();
     this.say(`Example: ${example.title}. Undo brings your program back.`);

@@ -1,5 +1,6 @@
 // The page: what the parts say to each other.
 
+import { visible } from "./ansi.js";
 import { Run, Trouble, get } from "./api.js";
 import { TokenDialog, showLink } from "./dialogs.js";
 import { byId, el } from "./dom.js";
@@ -47,6 +48,7 @@ function start() {
     return;
   }
   form.keep();
+  notice("");
   form.editor.mark([]);
   const { mode } = form.state;
   output.clear(mode === "terminal");
@@ -113,7 +115,7 @@ function finished(answer) {
 function mark(lines) {
   form.editor.mark(lines);
   if (!lines.length) return;
-  const buttons = lines.slice(0, 8).map(({ line, column, message }) => el("li", {}, el("button", { type: "button", class: "small", onclick: () => form.editor.goTo(line, column) }, `Line ${line}`), ` ${message}`));
+  const buttons = lines.slice(0, 8).map(({ line, column, message }) => el("li", {}, el("button", { type: "button", class: "small", onclick: () => form.editor.goTo(line, column) }, `Line ${line}`), ` ${visible(message)}`));
   byId("parts").querySelector(".banner").after(el("ul", { class: "lines" }, buttons));
 }
 

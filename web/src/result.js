@@ -1,6 +1,7 @@
 // A result: how it ended, why that is known, what was used, what was enforced.
 
 import { el, icon } from "./dom.js";
+import { files } from "./files.js";
 import { meters, past, phases } from "./plot.js";
 import { bytes, count, time } from "./units.js";
 import * as words from "./words.js";
@@ -82,6 +83,7 @@ export function show(place, answer, runs) {
   if (run) {
     parts.push(banner(words.outcome(run), denials(run)));
     if (run.truncated.length) parts.push(el("p", { class: "note" }, `Of ${run.truncated.join(" and ")} the server kept the beginning and the end only.`));
+    if (Object.keys(run.files).length || run.refused_files.length) parts.push(section("Files", files(run)));
     parts.push(section("Used, of what was allowed", meters(run)), section("Where the time went", phases(answer)), section("Evidence", evidence(run)), enforced(run));
   } else {
     const ended = answer.compile.result ? words.outcome(answer.compile.result) : null;
@@ -92,6 +94,7 @@ export function show(place, answer, runs) {
   if (run) parts.push(compiler(answer.compile));
   if (runs.length > 1) parts.push(section("Runs of this page", past(runs)));
   place.replaceChildren(...parts.filter(Boolean));
+  place.scrollTop = 0;
 }
 
 /** What went wrong, in place of a result. */

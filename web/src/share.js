@@ -4,7 +4,7 @@
 const MARK = "s1.";
 const MOST_LINK = 200_000;
 const MOST_STATE = 1_000_000;
-const TEXTS = { language: 64, code: 500_000, stdin: 200_000, args: 20_000, profile: 64 };
+const TEXTS = { language: 64, code: 500_000, stdin: 200_000, args: 20_000, collect: 4000, profile: 64 };
 const MODES = ["given", "typed", "terminal"];
 const LIMITS = ["cpu", "wall", "memory", "pids", "output"];
 

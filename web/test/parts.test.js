@@ -24,7 +24,7 @@ test("figures can be read", () => {
   assert.equal(count(2000, "byte"), "2,000 bytes");
 });
 
-const STATE = { language: "cpp", code: "int main() {}\n// ü 😀", stdin: "1\n", args: "-x 'a b'", profile: "strict", mode: "typed", limits: { wall: "2s" } };
+const STATE = { language: "cpp", code: "int main() {}\n// ü 😀", stdin: "1\n", args: "-x 'a b'", collect: "*.png", profile: "strict", mode: "typed", limits: { wall: "2s" } };
 
 test("a link holds a program, and gives it back", async () => {
   const fragment = await pack(STATE);

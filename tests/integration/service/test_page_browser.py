@@ -77,7 +77,7 @@ def test_a_compiled_program(visit):
     code = '#include <iostream>\nint main() { int a, b; std::cin >> a >> b; std::cout << a + b << "\\n"; return 3; }'
     visit.program(code, "cpp", stdin="20 22\n").run().ended("Exited with 3")
     assert visit.output.inner_text().strip() == "42"
-    expect(visit.tab.locator("#parts")).to_contain_text("compiling")
+    expect(visit.tab.locator("#parts")).to_contain_text("It made a program")
 
 
 def test_what_the_compiler_says_leads_to_its_line(visit):
@@ -147,11 +147,31 @@ def test_what_a_program_prints_is_text(visit):
     visit.program(code).run().ended("Exited with 0")
     text = visit.output.inner_text()
     assert text.count(evil) == 2
-    assert text.count("␛[2J␛]0;x␇red⟨U+202E⟩") == 2
+    assert text.count("\\x1b[2J\\x1b]0;x\\x07red\\u202e") == 2
     assert visit.output.locator("script, img, b").count() == 0
     assert visit.output.locator(".f-red").count() == 2
     expect(visit.output.locator(".stderr .tag")).to_contain_text("standard error")
     assert visit.tab.title() == "sandbox"
+
+
+def test_files_that_a_program_leaves(visit, tmp_path):
+    visit.open()
+    visit.tab.select_option("#example", label="Leaves a picture")
+    visit.run().ended("Exited with 0")
+    picture = visit.tab.get_by_role("img", name="The picture that the program made")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("(image) => image.decode().then(() => [image.naturalWidth, image.naturalHeight])") == [360, 240]
+    code = "open('<b>a.html', 'w').write('<script>alert(1)</script>')\nopen('b', 'wb').write(bytes(range(256)))"
+    visit.program(code, collect="*.html b missing").run().ended("Exited with 0")
+    files = visit.tab.locator(".files")
+    files.get_by_text("Show").click()
+    expect(files.locator("pre")).to_have_text("<script>alert(1)</script>")
+    expect(files).to_contain_text("missing was not taken")
+    assert files.locator("script, b").count() == 0
+    with visit.tab.expect_download() as download:
+        files.get_by_role("button", name="Save b", exact=True).click()
+    download.value.save_as(tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == bytes(range(256))
 
 
 def test_a_flood_leaves_the_page_alive(visit):
@@ -168,7 +188,9 @@ def test_a_link_brings_the_program_and_runs_nothing(visit, server):
     before = server.log.read_text().count("/v1/runs/ws")
     expect(visit.tab.locator("#notice")).to_contain_text("came with the link")
     visit.tab.get_by_role("button", name="Share").click()
-    made = visit.tab.get_by_label("Link", exact=True).input_value()
+    field = visit.tab.get_by_label("Link", exact=True)
+    expect(field).to_have_value(re.compile(r"/#s1\.\w"))
+    made = field.input_value()
     visit.tab.get_by_role("dialog").get_by_role("button", name="Close").click()
     other = visit.context.new_page()
     visit.watch(other)
