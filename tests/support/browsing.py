@@ -84,6 +84,13 @@ class Visit:
     def banner(self):
         return self.tab.locator("#parts .banner .title")
 
+    def unfold(self, title: str) -> Visit:
+        """Open a part of the result. One that has something to tell is open already."""
+        part = self.tab.locator("#parts details", has=self.tab.get_by_text(title, exact=True))
+        if part.get_attribute("open") is None:
+            part.locator("summary").click()
+        return self
+
     def ended(self, title: str | re.Pattern[str]) -> Visit:
         """Wait for this end."""
         expect(self.banner).to_have_text(title)

@@ -28,12 +28,17 @@ function evidence(run) {
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Evidence" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)));
 }
 
+function user({ uid, id_map: map, host_uids: [first, most], groups }) {
+  const outside = map === "single" ? `the service's own uid ${first}` : `one of ${count(most, "id")} from ${first}, its own while it runs`;
+  return `uid ${uid} inside; on the host ${outside}${groups === "kept" ? "; the groups of the service stay in force" : ""}`;
+}
+
 function layers({ enforced, degraded }) {
   const { identity, seccomp, landlock, rootfs, cgroup, limits } = enforced;
   const off = "not on this kernel";
   return [
     ["Namespaces", enforced.namespaces.join(", ")],
-    ["User", `uid ${identity.uid} inside; on the host one of ${count(identity.host_uids[1], "id")} from ${identity.host_uids[0]} that nobody else has`],
+    ["User", user(identity)],
     ["Capabilities", enforced.capabilities.length ? enforced.capabilities.join(", ") : "none, and none can be had (no_new_privs)"],
     ["System calls", `a filter of ${count(seccomp.instructions, "instruction")}${seccomp.notify_sha256 ? ", and one that records" : ""}`],
     ["Landlock", landlock.abi ? `version ${landlock.abi}: ${[landlock.filesystem && "files", landlock.tcp && "TCP", landlock.scoped && "signals and sockets"].filter(Boolean).join(", ")}` : off],

@@ -5,7 +5,7 @@ import { examplesOf } from "../src/examples.js";
 import { linesIn } from "../src/marks.js";
 import { BadLink, pack, unpack } from "../src/share.js";
 import { bytes, count, time } from "../src/units.js";
-import { denials, outcome } from "../src/words.js";
+import { denials, outcome, trouble } from "../src/words.js";
 
 test("arguments are read as by a shell", () => {
   assert.deepEqual(words(` a "b c" 'd "e' f\\ g "" x"y"z "\\"" `), ["a", "b c", 'd "e', "f g", "", "xyz", '"']);
@@ -85,6 +85,17 @@ test("what is sure of a denial comes from the evidence, the rest is called proba
   assert.ok(!network.sure && /network/.test(network.title));
   assert.deepEqual(denials(run({ exit: { code: 0 }, stderr: "Permission denied" })), []);
   assert.deepEqual(denials(run({ stderr: "ValueError: no" })), []);
+});
+
+test("every error says what to do", () => {
+  const codes = "unauthorized locked_out forbidden gone queue_full queue_timeout tenant_busy draining sockets bodies too_slow too_large canceled internal other".split(" ");
+  for (const code of codes) {
+    const { title, text } = trouble({ code, status: 400, message: "the message", hint: "the hint", requestId: "id1", retryAfter: "7" });
+    assert.ok(title && text, code);
+  }
+  assert.match(trouble({ code: "locked_out", retryAfter: "7" }).text, /7 seconds/);
+  assert.match(trouble({ code: "policy", status: 400, message: "no", hint: "less" }).text, /^No\. Hint: less\.$/);
+  assert.match(trouble({ code: "internal", requestId: "abc" }).text, /abc/);
 });
 
 test("every language has its first program", () => {

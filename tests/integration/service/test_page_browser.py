@@ -69,7 +69,7 @@ def test_output_comes_while_the_program_runs(visit):
     for heading in ("Used, of what was allowed", "Where the time went", "Evidence"):
         expect(parts.get_by_role("heading", name=heading)).to_be_visible()
     expect(parts.get_by_role("img", name=re.compile("waiting .* set-up .* running .* clean-up"))).to_be_visible()
-    parts.get_by_text("What was enforced").click()
+    visit.unfold("What was enforced")
     expect(parts.get_by_role("row", name=re.compile("Network.*enforced.*none"))).to_be_visible()
 
 
@@ -286,6 +286,37 @@ def test_a_server_that_is_gone_is_told(browser, tmp_path, run_options):
         expect(visit.tab.locator("#parts")).to_contain_text("Your program is still here")
 
 
+def test_a_server_that_is_busy_is_told(browser, tmp_path, run_options):
+    settings = {"languages": ["python3"], "max_concurrency": 1, "queue_seconds": 1.5, "websockets": 2}
+    sleeps = "import time\nprint('in', flush=True)\ntime.sleep(15)"
+    with (
+        served(tmp_path, **settings, **run_options) as server,
+        _visited(browser, server.url) as first,
+        _visited(browser, server.url) as second,
+        _visited(browser, server.url, "WebSocket connection") as third,
+    ):
+        third.open()
+        first.program(sleeps).run()
+        expect(first.output).to_contain_text("in")
+        second.program("1").run()
+        expect(second.status).to_have_text("Waiting for its turn…")
+        third.run().ended("Too much at once")
+        second.ended("The server is busy")
+        expect(second.tab.locator("#parts")).to_contain_text("Try again")
+        first.tab.click("#stop")
+        first.ended("Stopped")
+        third.run().ended("Exited with 0")
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [({"memory": "1TiB"}, "ask for at most"), ({"wall": "soon"}, "limit wall"), ({"pids": "99999"}, "ask for at most")],
+)
+def test_what_the_server_does_not_take_is_told(visit, limits, said):
+    visit.program("1", limits=limits).run().ended("The server does not take this")
+    expect(visit.tab.locator("#parts")).to_contain_text(said)
+
+
 def test_all_of_it_with_the_keyboard(visit):
     visit.program("print('by hand')")
     press = visit.tab.keyboard.press
@@ -323,8 +354,8 @@ def test_both_themes_can_be_read_and_used_by_everybody(browser, server, scheme):
         visit.run().ended("Exited with 0")
         visit.tab.select_option("#example", label="Tries the network")
         visit.run().ended("Exited with 1")
-        visit.tab.get_by_text("What was enforced").click()
-        visit.tab.get_by_text("These runs as a table").click()
+        visit.unfold("What was enforced")
+        visit.unfold("These runs as a table")
         _accessible(visit)
         visit.tab.get_by_role("button", name="Share").click()
         _accessible(visit)
@@ -339,5 +370,5 @@ def _accessible(visit) -> None:
 def test_a_narrow_window_needs_no_sideways_scroll(browser, server, width):
     with _visited(browser, server.url, viewport={"width": width, "height": 800}) as visit:
         visit.program("print('wide ' * 100)\nraise SystemExit('x' * 300)").run().ended("Exited with 1")
-        visit.tab.get_by_text("What was enforced").click()
+        visit.unfold("What was enforced")
         assert visit.tab.evaluate("() => document.documentElement.scrollWidth") <= width
