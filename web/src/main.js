@@ -10,7 +10,7 @@ import { Output } from "./output.js";
 import * as result from "./result.js";
 import * as session from "./session.js";
 import { BadLink, isLink, pack, unpack } from "./share.js";
-import { count } from "./units.js";
+import { bytes } from "./units.js";
 import * as words from "./words.js";
 
 const MOST_RUNS = 40;
@@ -108,7 +108,7 @@ function finished(answer) {
   result.show(byId("parts"), answer, runs.slice(-MOST_RUNS));
   const lines = linesIn(answer.run ? answer.run.stderr : answer.compile.stderr);
   if (!answer.run || answer.run.outcome !== "exited" || answer.run.exit.code !== 0) mark(lines);
-  const wrote = output.written ? `, ${count(output.written, "byte")} of output` : ", no output";
+  const wrote = output.written ? `, ${bytes(output.written)} of output` : ", no output";
   say(`${words.summary(answer)}${answer.run ? wrote : ""}.`);
 }
 

@@ -17,6 +17,9 @@ export function linesIn(text) {
     if (/^(warning|note|hint)\b/i.test(message)) continue;
     add(Number(line), Number(column ?? 0), message.replace(/^(fatal )?error:?\s*/i, "") || last);
   }
-  for (const pattern of [PYTHON, PERL]) for (const [, line] of said.matchAll(pattern)) add(Number(line), 0, last);
+  const frames = [...said.matchAll(PYTHON)].map(([, line]) => Number(line));
+  if (frames.length) add(frames.at(-1), 0, last); // the innermost one; the others lead to it
+  for (const line of frames) add(line, 0, "leads to it");
+  for (const [, line] of said.matchAll(PERL)) add(Number(line), 0, last);
   return [...found.values()].sort((one, other) => one.line - other.line);
 }

@@ -30,10 +30,17 @@ export class Output {
   #note = null;
   #terminal = false;
   #last = "";
+  #follow = true; // whether the end was in sight, and shall stay there
 
   /** `place`: the element that scrolls. */
   constructor(place) {
     this.#place = place;
+    place.addEventListener("scroll", () => (this.#follow = place.scrollHeight - place.scrollTop - place.clientHeight < 40));
+    new ResizeObserver(() => this.#toEnd()).observe(place);
+  }
+
+  #toEnd() {
+    if (this.#follow) this.#place.scrollTop = this.#place.scrollHeight;
   }
 
   /** Empty again, for the next run. */
@@ -45,6 +52,7 @@ export class Output {
     this.#note = null;
     this.#terminal = terminal;
     this.#last = "";
+    this.#follow = true;
     this.written = 0;
     this.#place.replaceChildren();
   }
@@ -68,6 +76,7 @@ export class Output {
     for (const [key, { decoder }] of this.#streams) this.#put(key, decoder.decode());
     this.#paint();
     for (const [key, { ansi }] of this.#streams) this.#show(key, ansi.end());
+    this.#toEnd();
     if (!this.#blocks.length) this.#place.replaceChildren(el("p", { class: "empty" }, "The program wrote nothing."));
   }
 
@@ -96,13 +105,12 @@ export class Output {
 
   #paint() {
     this.#painting = false;
-    const follow = this.#place.scrollHeight - this.#place.scrollTop - this.#place.clientHeight < 40;
     const queue = this.#queue;
     this.#queue = [];
     this.#queued = 0;
     for (const [key, text] of queue) this.#show(key, this.#streams.get(key).ansi.push(text));
     this.#cut();
-    if (follow) this.#place.scrollTop = this.#place.scrollHeight;
+    this.#toEnd();
   }
 
   #show(key, pieces) {

@@ -65,8 +65,8 @@ export function meters(run) {
     el("tbody", {}, [
       meter("Time", usage.wall_ns, limits.wall_ns, time),
       meter("CPU time", usage.cpu_user_ns + usage.cpu_system_ns, limits.cpu_ns, time),
-      meter("Memory, at most", usage.memory_peak_bytes, limits.memory_bytes, bytes),
-      meter("Processes, at most", usage.pids_peak, limits.pids, number),
+      meter("Peak memory", usage.memory_peak_bytes, limits.memory_bytes, bytes),
+      meter("Processes", usage.pids_peak, limits.pids, number),
       meter("Output", usage.output_bytes, limits.output_bytes, bytes),
     ]),
   );

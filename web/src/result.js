@@ -22,10 +22,10 @@ function banner({ kind, title, detail }, more = []) {
 
 function evidence(run) {
   const rows = run.evidence.map((item) =>
-    el("tr", {}, el("td", {}, el("code", {}, item.source)), el("td", {}, el("code", {}, item.key)), el("td", { class: "number" }, words.figure(item)), el("td", { class: "quiet" }, words.evidence(item))),
+    el("tr", {}, el("td", {}, el("code", {}, item.source), " ", el("code", {}, item.key)), el("td", { class: "number" }, words.figure(item)), el("td", { class: "quiet" }, words.evidence(item))),
   );
-  const head = ["Who says it", "What", "Value", "In words"].map((text) => el("th", { scope: "col" }, text));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Evidence" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)));
+  const head = ["Who says what", "Value", "In words"].map((text) => el("th", { scope: "col" }, text));
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Evidence" }, el("table", { class: "evidence" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)));
 }
 
 function user({ uid, id_map: map, host_uids: [first, most], groups }) {

@@ -29,6 +29,13 @@ const EVIDENCE = {
   "statvfs free_bytes": "what was left in the private places",
   "statvfs free_inodes": "files that could still be made",
   "stat file_bytes": "size of the file that reached its limit",
+  "memory.events oom": "how often there was no memory left",
+  "cpu.stat usage_usec": "CPU time of all its processes, as its control group counted",
+  "cpu.stat nr_throttled": "periods in which the CPU quota held it back",
+  "memory.oom_control oom_event": "the kernel's word that there was no memory left",
+  "sampling resident_bytes": "memory that was in use when it was ended, sampled",
+  "sampling tasks": "processes and threads at one time, sampled",
+  "getrusage max_rss_bytes": "most memory of one process, as the kernel accounted",
   "memory.max_usage_in_bytes bytes": "most memory at one time, as its control group counted",
   "memory.peak bytes": "most memory at one time, as its control group counted",
   "cpuacct.usage ns": "CPU time of all its processes, as its control group counted",
@@ -85,6 +92,7 @@ export function evidence({ source, key, value }) {
 export function figure({ key, value }) {
   if (typeof value !== "number") return String(value);
   if (/(^|_)ns$/.test(key)) return time(value);
+  if (/(^|_)usec$/.test(key)) return time(value * 1000);
   if (/(^|_)bytes$/.test(key)) return bytes(value);
   return value.toLocaleString("en");
 }
@@ -99,10 +107,10 @@ const SPACE = /(no space left on device|file too large|\benospc\b|\befbig\b)/i;
 export function denials(run) {
   const out = run.evidence
     .filter((item) => item.source === "seccomp")
-    .map((item) => ({
+    .map(({ key, value }) => ({
       sure: true,
-      title: `The system call ${item.key} was refused`,
-      text: "The filter of this profile has no place for it, and the kernel answered in its stead. Another profile may allow more; none allows what would lead out of the sandbox.",
+      title: key === "killed_on" ? `The system call ${value} ended it` : `The system call ${key} was refused${value > 1 ? `, ${count(value, "time")}` : ""}`,
+      text: "The filter of this profile does not let it through. Another profile may allow more; none allows what would lead out of the sandbox.",
     }));
   const wrong = !(run.outcome === "exited" && run.exit.code === 0);
   const said = run.stderr.slice(-20_000);
@@ -110,7 +118,7 @@ export function denials(run) {
   if (NETWORK.test(said) || (REFUSED.test(said) && SOCKET.test(said))) {
     const only = run.enforced.network === "loopback" ? "nothing but a loopback of its own" : "no network at all";
     out.push({ sure: false, title: "There is no network here", text: `The program seems to have tried one. It has ${only}: a network namespace with nothing behind it${run.enforced.landlock.tcp ? ", and Landlock refuses TCP besides" : ""}. Give it its data as input.` });
-  } else if (REFUSED.test(said)) {
+  } else if (REFUSED.test(said) && !out.length) {
     out.push({ sure: false, title: "Something was not permitted", text: "The program seems to have tried what its profile, its user id or its lack of capabilities do not allow. See what was enforced." });
   }
   if (PLACES.test(said)) out.push({ sure: false, title: "It sees only a few places", text: "A path that is not there may be one that the profile does not show, and everything is read-only but the work directory and /tmp." });
