@@ -91,7 +91,11 @@ const names = {
   style: write("style", ".css", style.outputFiles[0].contents),
   icon: write("icon", ".svg", readFileSync(join(HERE, "src/icon.svg"))),
 };
+// The parts that the program always needs, named in the page: they come at once instead of one after the other.
+const output = Object.entries(app.metafile.outputs).find(([path]) => path.endsWith(`/${appName}`))[1];
+const parts = output.imports.filter((item) => item.kind === "import-statement").map((item) => item.path.slice(item.path.lastIndexOf("/") + 1));
+const preload = parts.sort().map((name) => `<link rel="modulepreload" href="/page/${name}">`).join("\n    ");
 const html = readFileSync(join(HERE, "src/index.html"), "utf8");
-writeFileSync(join(OUT, "index.html"), html.replace(/\{\{(\w+)\}\}/g, (_, name) => `/page/${names[name]}`));
+writeFileSync(join(OUT, "index.html"), html.replace(/\{\{(\w+)\}\}/g, (_, name) => (name === "preload" ? preload : `/page/${names[name]}`)));
 writeFileSync(join(OUT, "LICENSES.txt"), licences(Object.keys(app.metafile.inputs)));
 writeFileSync(join(OUT, "SOURCES.txt"), `${digestOfSources()}\n`);

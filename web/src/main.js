@@ -10,6 +10,7 @@ import { Output } from "./output.js";
 import * as result from "./result.js";
 import * as session from "./session.js";
 import { BadLink, isLink, pack, unpack } from "./share.js";
+import { splitter } from "./split.js";
 import { bytes } from "./units.js";
 import * as words from "./words.js";
 
@@ -132,7 +133,9 @@ function failed(trouble) {
 
 async function connect() {
   const token = session.token.get();
-  const [languages, profiles] = await Promise.all([get("/v1/languages", token), get("/v1/profiles", token)]);
+  const languages = await get("/v1/languages", token); // one after the other: a wrong token is counted once
+  const profiles = await get("/v1/profiles", token);
+  if (!languages.length) throw new Trouble({ code: "none", status: 500, message: "this server has no compiler and no interpreter", hint: "its operator installs them where its profiles look" });
   form.offer(languages, profiles);
   ready = true;
   byId("run").disabled = run !== null;
@@ -289,6 +292,8 @@ addEventListener("hashchange", openLink);
 addEventListener("beforeunload", () => form.keep());
 
 paint(session.theme.get());
+splitter(byId("split-columns"), "columns", { horizontal: true });
+splitter(byId("split-rows"), "rows", { horizontal: false });
 byId("input-parts").open = !NARROW.matches || form.hasInput;
 await begin();
 await openLink();

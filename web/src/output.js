@@ -8,6 +8,8 @@ import { bytes, count } from "./units.js";
 const MOST = 256 * 1024; // characters that are kept
 const MOST_LINES = 4000;
 const PIECE = 8192; // the front is cut off in pieces of this size
+const SPAN = 40; // what a change of colour costs the browser, in characters
+const BLOCK = 200; // and a change of the stream
 const NAMES = {
   "run stdout": ["stdout", ""],
   "run stderr": ["stderr", "stderr"],
@@ -21,7 +23,7 @@ export class Output {
   #place;
   #queue = [];
   #queued = 0;
-  #blocks = []; // {node, size, lines}
+  #blocks = []; // {node, size, length, lines}
   #size = 0;
   #lines = 0;
   #streams = new Map();
@@ -120,9 +122,11 @@ export class Output {
         const block = this.#block(key);
         block.node.lastElementChild.append(classes ? el("span", { class: classes }, part) : part);
         const lines = part.split("\n").length - 1;
-        block.size += part.length;
+        const cost = part.length + (classes ? SPAN : 0);
+        block.size += cost;
+        block.length += part.length;
         block.lines += lines;
-        this.#size += part.length;
+        this.#size += cost;
         this.#lines += lines;
       }
     }
@@ -136,21 +140,23 @@ export class Output {
     const goesOn = same && !last.node.lastElementChild.textContent.endsWith("\n");
     const tag = name && !same ? el("span", { class: "tag" }, el("span", { class: "unseen" }, `${SPOKEN[name]}: `), el("span", { "aria-hidden": "true" }, name)) : null;
     const node = el("div", { class: `block ${stream}${goesOn ? " goes-on" : ""}` }, tag, el("pre"));
-    const block = { node, size: 0, lines: 0 };
+    const block = { node, size: BLOCK, length: 0, lines: 0 };
+    this.#size += BLOCK;
     if (!this.#blocks.length && !this.#note) this.#place.replaceChildren();
     this.#place.append(node);
     this.#blocks.push(block);
     this.#last = key;
+    if (this.#size > 2 * MOST) this.#cut();
     return block;
   }
 
   #cut() {
     while (this.#blocks.length > 1 && (this.#size > MOST || this.#lines > MOST_LINES)) {
-      const { node, size, lines } = this.#blocks.shift();
+      const { node, size, length, lines } = this.#blocks.shift();
       node.remove();
       this.#size -= size;
       this.#lines -= lines;
-      this.#dropped += size;
+      this.#dropped += length;
     }
     if (!this.#dropped) return;
     if (!this.#note) {

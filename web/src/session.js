@@ -56,3 +56,9 @@ export const runs = {
   get: () => (Array.isArray(json("runs")) ? json("runs") : []),
   set: (value) => write("sessionStorage", "runs", JSON.stringify(value)),
 };
+
+/** Where the bars between the parts stand, in percent. */
+export const splits = {
+  get: (name) => Number(json("splits")?.[name]) || 0,
+  set: (name, share) => write("sessionStorage", "splits", JSON.stringify({ ...json("splits"), [name]: share })),
+};

@@ -174,10 +174,20 @@ def test_files_that_a_program_leaves(visit, tmp_path):
     assert (tmp_path / "b").read_bytes() == bytes(range(256))
 
 
-def test_a_flood_leaves_the_page_alive(visit):
-    visit.program("while True: print('x' * 10)").run()
-    visit.ended("Output limit")
+FLOODS = {
+    "of lines": "while True: print('x' * 10)",
+    "without a line": "import sys\nwhile True: sys.stdout.write('x' * 100)",
+    "of colours": "while True: print('\\033[31ma\\033[32mb', end='')",
+    "of streams": "import os\nwhile True: os.write(1, b'a'), os.write(2, b'b')",
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_leaves_the_page_alive(visit, kind):
+    visit.program(FLOODS[kind], limits={"wall": "4s", "output": "1MiB"}).run()
+    visit.ended(re.compile("Output limit|Time limit"))
     assert len(visit.output.inner_text()) < 300_000
+    assert visit.output.locator("*").count() < 15_000
     expect(visit.output).to_contain_text("before this are not shown")
     visit.tab.click("#theme")  # it still listens
     expect(visit.tab.locator("html")).to_have_attribute("data-theme", "light")
@@ -300,6 +310,10 @@ def test_a_server_that_is_busy_is_told(browser, tmp_path, run_options):
         expect(first.output).to_contain_text("in")
         second.program("1").run()
         expect(second.status).to_have_text("Waiting for its turn…")
+        second.tab.click("#stop")
+        second.ended("Stopped")
+        second.run()
+        expect(second.status).to_have_text("Waiting for its turn…")
         third.run().ended("Too much at once")
         second.ended("The server is busy")
         expect(second.tab.locator("#parts")).to_contain_text("Try again")
@@ -337,6 +351,24 @@ def test_all_of_it_with_the_keyboard(visit):
     press("Control+Enter")
     expect(visit.output).to_contain_text("again")
     visit.ended("Exited with 0")
+
+
+def test_the_parts_can_be_made_larger_and_smaller(visit):
+    visit.open()
+    width = "() => document.getElementById('program').offsetWidth"
+    before = visit.tab.evaluate(width)
+    bar = visit.tab.get_by_role("separator", name="Width of the program")
+    bar.focus()
+    visit.tab.keyboard.press("ArrowLeft")
+    assert visit.tab.evaluate(width) < before
+    box = bar.bounding_box()
+    visit.tab.mouse.move(box["x"] + 5, box["y"] + 300)
+    visit.tab.mouse.down()
+    visit.tab.mouse.move(box["x"] + 205, box["y"] + 300)
+    visit.tab.mouse.up()
+    assert visit.tab.evaluate(width) > before + 100
+    visit.tab.reload()
+    assert visit.tab.evaluate(width) > before + 100
 
 
 def _focused(visit) -> str:
