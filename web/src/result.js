@@ -87,6 +87,7 @@ export function show(place, answer, runs) {
   const parts = [];
   if (run) {
     parts.push(banner(words.outcome(run), denials(run)));
+    if (run.degraded.length) parts.push(el("p", { class: "note weaker" }, `▲ Weaker than the profile asks for: ${run.degraded.map(({ control }) => control).join(", ")}. What was enforced is told below.`));
     if (run.truncated.length) parts.push(el("p", { class: "note" }, `Of ${run.truncated.join(" and ")} the server kept the beginning and the end only.`));
     if (Object.keys(run.files).length || run.refused_files.length) parts.push(section("Files", files(run)));
     parts.push(section("Used, of what was allowed", meters(run)), section("Where the time went", phases(answer)), section("Evidence", evidence(run)), enforced(run));
