@@ -149,7 +149,7 @@ export function trouble(error) {
     case "bodies":
       return { title: "Too much at once", text: `${said} ${wait}` };
     case "too_slow":
-      return { title: "Too slow", text: said };
+      return { title: "Too fast for this page", text: `The program wrote, or the line brought, more than could be taken in time, and the server ended the run. ${said}` };
     case "too_large":
       return { title: "Too large", text: said };
     case "canceled":

@@ -58,12 +58,13 @@ def visit(browser, server):
 
 
 def test_output_comes_while_the_program_runs(visit):
-    visit.program("import time\nprint('early', flush=True)\ntime.sleep(1.5)\nprint('late')").run()
+    visit.program("print('early', flush=True)\ninput()\nprint('late')", mode="typed").run()
     expect(visit.output).to_contain_text("early")
     expect(visit.status).to_have_text("Running…")
     assert "late" not in visit.output.inner_text()
+    visit.tab.keyboard.press("Enter")
     visit.ended("Exited with 0")
-    assert visit.output.inner_text().split() == ["early", "late"]
+    expect(visit.output).to_contain_text("late")
     expect(visit.status).to_contain_text("Finished: exited with 0 after")
     parts = visit.tab.locator("#parts")
     for heading in ("Used, of what was allowed", "Where the time went", "Evidence"):
@@ -185,7 +186,7 @@ FLOODS = {
 @pytest.mark.parametrize("kind", FLOODS)
 def test_a_flood_leaves_the_page_alive(visit, kind):
     visit.program(FLOODS[kind], limits={"wall": "4s", "output": "1MiB"}).run()
-    visit.ended(re.compile("Output limit|Time limit"))
+    visit.ended(re.compile("Output limit|Time limit|Too fast for this page"))  # the last one on a host that is busy all over
     assert len(visit.output.inner_text()) < 300_000
     assert visit.output.locator("*").count() < 15_000
     expect(visit.output).to_contain_text("before this are not shown")
@@ -297,8 +298,8 @@ def test_a_server_that_is_gone_is_told(browser, tmp_path, run_options):
 
 
 def test_a_server_that_is_busy_is_told(browser, tmp_path, run_options):
-    settings = {"languages": ["python3"], "max_concurrency": 1, "queue_seconds": 1.5, "websockets": 2}
-    sleeps = "import time\nprint('in', flush=True)\ntime.sleep(15)"
+    settings = {"languages": ["python3"], "max_concurrency": 1, "queue_seconds": 3, "websockets": 2}
+    sleeps = "import time\nprint('in', flush=True)\ntime.sleep(18)"
     with (
         served(tmp_path, **settings, **run_options) as server,
         _visited(browser, server.url) as first,
