@@ -98,6 +98,20 @@ class Visit:
         return self
 
 
+@contextmanager
+def visited(browser: Browser, url: str, *expected: str, **options: Any) -> Iterator[Visit]:
+    """A visit that must leave nothing wrong behind, but what is expected."""
+    visit = Visit(browser, url, **options)
+    visit.context.set_default_timeout(seconds(15) * 1000)
+    try:
+        yield visit
+        left = [text for text in visit.wrong if not any(word in text for word in expected)]
+        assert not left
+        assert not visit.elsewhere
+    finally:
+        visit.context.close()
+
+
 def _own(url: str, base: str) -> bool:
     return url.startswith((f"{base}/", f"{base.replace('http', 'ws')}/", "data:", "blob:"))
 

@@ -1,16 +1,12 @@
-"""The page in a real browser. Every test ends with: no complaint of the browser, no request to another server."""
+"""The page in a real browser: how it is used. Every test ends with: no complaint of the browser, no other server asked."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
-import subprocess
-import sys
 
 import pytest
 
-from tests.support.clock import seconds, wait_until
+from tests.support.clock import wait_until
 from tests.support.require import missing
 from tests.support.served import served
 
@@ -19,42 +15,7 @@ if missing("browser") is None:
     from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import expect
 
-    from tests.support.browsing import Visit, chromium, link, packed
-
-LANGUAGES = ["python3", "cpp", "bash"]
-PATIENCE = 15
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, run_options):
-    with served(tmp_path_factory.mktemp("service"), languages=LANGUAGES, **run_options) as running:
-        yield running
-
-
-@contextlib.contextmanager
-def _visited(browser, url, *expected: str, **options):
-    """A visit that must leave nothing wrong behind, but what is expected."""
-    visit = Visit(browser, url, **options)
-    visit.context.set_default_timeout(seconds(PATIENCE) * 1000)
-    try:
-        yield visit
-        left = [text for text in visit.wrong if not any(word in text for word in expected)]
-        assert not left
-        assert not visit.elsewhere
-    finally:
-        visit.context.close()
-
-
-@pytest.fixture
-def visit(browser, server):
-    with _visited(browser, server.url) as made:
-        yield made
+    from tests.support.browsing import visited
 
 
 def test_output_comes_while_the_program_runs(visit):
@@ -141,155 +102,8 @@ def test_a_denial_is_explained_by_its_evidence(visit):
     expect(visit.tab.get_by_role("img", name="Memory of the last 2 runs")).to_be_visible()
 
 
-def test_what_a_program_prints_is_text(visit):
-    evil = "<script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>"
-    escapes = "\\033[2J\\033]0;x\\a\\033[31mred\\033[0m\\u202e"
-    code = f"import sys\nfor out in (sys.stdout, sys.stderr):\n    print({evil!r}, '{escapes}', file=out)"
-    visit.program(code).run().ended("Exited with 0")
-    text = visit.output.inner_text()
-    assert text.count(evil) == 2
-    assert text.count("\\x1b[2J\\x1b]0;x\\x07red\\u202e") == 2
-    assert visit.output.locator("script, img, b").count() == 0
-    assert visit.output.locator(".f-red").count() == 2
-    expect(visit.output.locator(".stderr .tag")).to_contain_text("standard error")
-    assert visit.tab.title() == "sandbox"
-
-
-def test_files_that_a_program_leaves(visit, tmp_path):
-    visit.open()
-    visit.tab.select_option("#example", label="Leaves a picture")
-    visit.run().ended("Exited with 0")
-    picture = visit.tab.get_by_role("img", name="The picture that the program made")
-    expect(picture).to_be_visible()
-    assert picture.evaluate("(image) => image.decode().then(() => [image.naturalWidth, image.naturalHeight])") == [360, 240]
-    code = "open('<b>a.html', 'w').write('<script>alert(1)</script>')\nopen('b', 'wb').write(bytes(range(256)))"
-    visit.program(code, collect="*.html b missing").run().ended("Exited with 0")
-    files = visit.tab.locator(".files")
-    files.get_by_text("Show").click()
-    expect(files.locator("pre")).to_have_text("<script>alert(1)</script>")
-    expect(files).to_contain_text("missing was not taken")
-    assert files.locator("script, b").count() == 0
-    with visit.tab.expect_download() as download:
-        files.get_by_role("button", name="Save b", exact=True).click()
-    download.value.save_as(tmp_path / "b")
-    assert (tmp_path / "b").read_bytes() == bytes(range(256))
-
-
-FLOODS = {
-    "of lines": "while True: print('x' * 10)",
-    "without a line": "import sys\nwhile True: sys.stdout.write('x' * 100)",
-    "of colours": "while True: print('\\033[31ma\\033[32mb', end='')",
-    "of streams": "import os\nwhile True: os.write(1, b'a'), os.write(2, b'b')",
-}
-
-
-@pytest.mark.parametrize("kind", FLOODS)
-def test_a_flood_leaves_the_page_alive(visit, kind):
-    visit.program(FLOODS[kind], limits={"wall": "4s", "output": "1MiB"}).run()
-    visit.ended(re.compile("Output limit|Time limit|Too fast for this page"))  # the last one on a host that is busy all over
-    assert len(visit.output.inner_text()) < 300_000
-    assert visit.output.locator("*").count() < 15_000
-    expect(visit.output).to_contain_text("before this are not shown")
-    visit.tab.click("#theme")  # it still listens
-    expect(visit.tab.locator("html")).to_have_attribute("data-theme", "light")
-
-
-def test_a_link_brings_the_program_and_runs_nothing(visit, server):
-    visit.program("print('π', input())", stdin="in", args="-x 'a b'", mode="typed", profile="strict", limits={"memory": "64MiB"})
-    before = server.log.read_text().count("/v1/runs/ws")
-    expect(visit.tab.locator("#notice")).to_contain_text("came with the link")
-    visit.tab.get_by_role("button", name="Share").click()
-    field = visit.tab.get_by_label("Link", exact=True)
-    expect(field).to_have_value(re.compile(r"/#s1\.\w"))
-    made = field.input_value()
-    visit.tab.get_by_role("dialog").get_by_role("button", name="Close").click()
-    other = visit.context.new_page()
-    visit.watch(other)
-    other.goto(made)
-    expect(other.locator("#run")).to_be_enabled()
-    expect(other.locator("#notice")).to_contain_text("Look at it before you run it")
-    expect(other.locator(".cm-content")).to_have_text("print('π', input())")
-    fields = {"#stdin": "in", "#args": "-x 'a b'", "#mode": "typed", "#profile": "strict", "#limit-memory": "64MiB"}
-    for field, value in fields.items():
-        expect(other.locator(field)).to_have_value(value)
-    assert server.log.read_text().count("/v1/runs/ws") == before
-    assert "#" not in server.log.read_text()
-
-
-@pytest.mark.parametrize(
-    ("fragment", "said"),
-    [
-        ("#<img src=x onerror=alert(1)>", "was not made by this page"),
-        ("#s1.AAAA", "cut off or damaged"),
-        (lambda: packed(b" " * 40_000_000), "unpacks to more than"),
-        (lambda: packed(b'{"language": "<b>"}'), "names are not names"),
-    ],
-)
-def test_a_hostile_link_is_refused_with_a_reason(visit, fragment, said):
-    visit.open(fragment if isinstance(fragment, str) else fragment())
-    expect(visit.tab.locator("#notice")).to_contain_text(said)
-    expect(visit.tab.locator(".cm-content")).to_contain_text("Hello from")
-
-
-def test_a_link_that_asks_for_what_is_not_here(visit):
-    visit.open(link(language="cobol", code="DISPLAY 'X'.", profile="root"))
-    expect(visit.tab.locator("#notice")).to_contain_text("does not have the language cobol and the profile root")
-
-
-def test_nothing_is_lost_when_the_page_is_loaded_again(visit):
-    visit.program("print('from the link')")
-    visit.tab.locator(".cm-content").click()
-    visit.tab.keyboard.press("Control+End")
-    visit.tab.keyboard.type("# mine")
-    visit.tab.fill("#stdin", "kept")
-    visit.tab.select_option("#language", "bash")
-    visit.tab.select_option("#language", "python3")
-    visit.tab.reload()
-    expect(visit.tab.locator(".cm-content")).to_have_text("print('from the link')# mine")
-    expect(visit.tab.locator("#stdin")).to_have_value("kept")
-
-
-def test_a_token_is_asked_for_and_used(browser, tmp_path, run_options):
-    settings = {"tokens_file": str(tmp_path / "tokens.json"), "no_auth": False, "languages": ["python3"]}
-    with (
-        served(tmp_path, **settings, **run_options) as server,
-        _visited(browser, server.url, "401", "Authentication failed") as visit,
-    ):
-        command = [
-            sys.executable,
-            "-m",
-            "sandbox.cli",
-            "serve",
-            "--config",
-            str(tmp_path / "service.toml"),
-            "token",
-            "add",
-            "alice",
-        ]
-        token = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        visit.tab.goto(f"{server.url}/")
-        field = visit.tab.get_by_role("textbox", name="Token")
-        expect(field).to_be_focused()
-        field.fill("guess")
-        visit.tab.keyboard.press("Enter")
-        expect(visit.tab.locator("#token-wrong")).to_contain_text("token is not known")
-        field.fill(token)
-        visit.tab.keyboard.press("Enter")
-        visit.run().ended("Exited with 0")
-        kept = visit.tab.evaluate(
-            "() => [JSON.stringify(sessionStorage), JSON.stringify(localStorage), location.href, document.cookie]"
-        )
-        assert [token in text for text in kept] == [True, False, False, False]
-        visit.tab.reload()
-        visit.run().ended("Exited with 0")
-        (tmp_path / "tokens.json").write_text(json.dumps({"tokens": []}))
-        visit.run()
-        expect(field).to_be_focused()
-        assert token not in server.log.read_text()
-
-
 def test_a_server_that_is_gone_is_told(browser, tmp_path, run_options):
-    with served(tmp_path, languages=["python3"], **run_options) as server, _visited(browser, server.url, "ERR_") as visit:
+    with served(tmp_path, languages=["python3"], **run_options) as server, visited(browser, server.url, "ERR_") as visit:
         visit.open()
         server.process.terminate()
         server.process.wait(60)
@@ -302,9 +116,9 @@ def test_a_server_that_is_busy_is_told(browser, tmp_path, run_options):
     sleeps = "import time\nprint('in', flush=True)\ntime.sleep(18)"
     with (
         served(tmp_path, **settings, **run_options) as server,
-        _visited(browser, server.url) as first,
-        _visited(browser, server.url) as second,
-        _visited(browser, server.url, "WebSocket connection") as third,
+        visited(browser, server.url) as first,
+        visited(browser, server.url) as second,
+        visited(browser, server.url, "WebSocket connection") as third,
     ):
         third.open()
         first.program(sleeps).run()
@@ -377,8 +191,8 @@ def _focused(visit) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_both_themes_can_be_read_and_used_by_everybody(browser, server, scheme):
-    with _visited(browser, server.url, color_scheme=scheme) as visit:
+def test_both_themes_can_be_read_and_used_by_everybody(browser, page_server, scheme):
+    with visited(browser, page_server.url, color_scheme=scheme) as visit:
         paint = "() => getComputedStyle(document.body).backgroundColor"
         visit.open()
         dark = sum(map(int, re.findall(r"\d+", visit.tab.evaluate(paint))[:3])) < 200
@@ -400,8 +214,8 @@ def _accessible(visit) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
-def test_a_narrow_window_needs_no_sideways_scroll(browser, server, width):
-    with _visited(browser, server.url, viewport={"width": width, "height": 800}) as visit:
+def test_a_narrow_window_needs_no_sideways_scroll(browser, page_server, width):
+    with visited(browser, page_server.url, viewport={"width": width, "height": 800}) as visit:
         visit.program("print('wide ' * 100)\nraise SystemExit('x' * 300)").run().ended("Exited with 1")
         visit.unfold("What was enforced")
         assert visit.tab.evaluate("() => document.documentElement.scrollWidth") <= width
