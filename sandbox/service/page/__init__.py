@@ -80,6 +80,7 @@ def _asset(name: str, data: bytes) -> Asset:
 
 def router(service: Service) -> APIRouter:  # noqa: ARG001 - every part of the application is made of the service
     """The routes. They are no part of the API."""
+    assets()  # read and packed now, and not while the first visitor and everybody else waits
     routes = APIRouter(include_in_schema=False)
     both = ["GET", "HEAD"]
 
