@@ -1,10 +1,11 @@
 # Every target sets up first; a second set-up is a check of 0.2 s.
 PY := .venv/bin/python
-PYTEST_WORKERS ?= 2
+# Two for each CPU: most tests wait for something most of the time.
+PYTEST_WORKERS ?= $(shell n=$$(nproc); echo $$((n > 4 ? 8 : 2 * n)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: setup run test test-user check format lock audit escape faults soak fuzz test-vm escape-vm units-vm bench grade-all clean
+.PHONY: setup run test test-user check page check-page format lock audit escape faults soak fuzz test-vm escape-vm units-vm bench grade-all clean
 
 setup:
 	@scripts/setup
@@ -33,6 +34,15 @@ check: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 	$(PY) -m pytest -q -p no:cacheprovider tests/unit/project
+
+# The page of the service, from web/ and the npm packages that web/package-lock.json pins: the same bytes every time.
+page:
+	@cd web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && node build.mjs
+
+# Whether the page that is committed is what the sources make.
+check-page:
+	@cd web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && node build.mjs ../out/page
+	@diff -r out/page sandbox/service/page/static && echo "the page is what its sources make"
 
 # Pin the packages anew; look them up in the database of known vulnerabilities.
 lock: setup

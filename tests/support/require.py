@@ -198,6 +198,11 @@ def _system_python(code: str) -> Callable[[], str | None]:
     return check
 
 
+def _browser() -> str | None:
+    """Whether a test can drive Chromium."""
+    return _tool("chromium")() or _module("playwright")() or _module("axe_playwright_python")()
+
+
 def _language(name: str) -> Callable[[], str | None]:
     """Whether the host has the compiler or interpreter of a language, where a sandbox sees it."""
 
@@ -248,6 +253,7 @@ _CHECKS: dict[str, Callable[[], str | None]] = {
     "g++": _tool("g++"),
     "node": _tool("node"),
     "javac": _tool("javac"),
+    "browser": _browser,
     "bwrap": _tool("bwrap"),
     "systemd-analyze": _tool("systemd-analyze"),
     "npm registry": _npm_registry,

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @requires("hatchling")
-def test_the_wheel_carries_the_profiles_and_what_the_grader_reads(tmp_path):
+def test_the_wheel_carries_the_profiles_the_page_and_what_the_grader_reads(tmp_path):
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -24,8 +24,10 @@ def test_the_wheel_carries_the_profiles_and_what_the_grader_reads(tmp_path):
     for path in (file for file in (ROOT / "sandbox" / "grader").rglob("*") if file.suffix in (".toml", ".j2")):
         assert str(path.relative_to(ROOT)) in members
     assert "sandbox/grader/inside/function_judge.py" in members
+    for path in (ROOT / "sandbox" / "service" / "page" / "static").iterdir():
+        assert str(path.relative_to(ROOT)) in members
     assert "sandbox/launcher/__main__.py" in members
-    assert not [name for name in members if name.startswith(("tests/", "benchmarks/")) or name.endswith(".pyc")]
+    assert not [name for name in members if name.startswith(("tests/", "benchmarks/", "web/")) or name.endswith(".pyc")]
 
 
 @requires("importlinter")

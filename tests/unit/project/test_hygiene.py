@@ -16,7 +16,10 @@ PACKAGE = ROOT / "sandbox"
 WARM = PACKAGE / "launcher" / "warm.py"  # the program itself: what it does there, it does with the payload's rights
 INSIDE = PACKAGE / "grader" / "inside"  # programs of their own that run inside sandboxes, as payloads
 MAX_LINES, MAX_INIT_LINES, MAX_FUNCTION_LINES = 400, 300, 60
-SKIPPED = {"__pycache__", ".git", ".venv", "build", "dist", "out", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+SKIPPED = {
+    "__pycache__", ".git", ".venv", "build", "dist", "out", "node_modules",
+    ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache",
+}  # fmt: skip
 # Compiled into the interpreter, or tiny. `typing`, `dataclasses` or `subprocess` cost more than the start of a launcher.
 LAUNCHER_MODULES = {
     "__future__", "_signal", "_socket", "atexit", "ctypes", "errno", "fcntl", "gc", "io", "os", "resource", "select", "stat",
