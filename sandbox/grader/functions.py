@@ -12,7 +12,6 @@ import json
 import math
 import os
 import secrets
-import shutil
 import tempfile
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -22,15 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.api import MapItem, Request, Sandbox
+from sandbox.grader import function_place
 from sandbox.grader.model import Verdict
 from sandbox.model.errors import RequestError, SandboxError
-from sandbox.model.policy import Mount
 from sandbox.model.result import Exited, Outcome, RunResult
-from sandbox.policy.profile import Profile
 
-_PLACE = "/opt/sandbox-grader"
-_PRELOAD = ("inside.function_judge", "bisect", "collections", "copy", "datetime", "functools", "hashlib", "heapq", "itertools",
-            "json", "math", "operator", "random", "re", "string", "typing")  # fmt: skip
 _COMMAND = ("python3", "-c", "from inside.function_judge import main; main()")
 _MOST_CODE_BYTES = 1 << 20
 _MOST_STDERR_BYTES = 4096
@@ -223,7 +218,7 @@ def iterate(
 
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sandbox-grader-")))
-        made = _profile(profile, _copied(place), time_limit_s * batch, memory)
+        made = function_place.profile(profile, function_place.copied(place), time_limit_s * batch, memory)
         box = stack.enter_context(Sandbox(made, max_concurrency=jobs, parked=0, allow_degraded=allow_degraded))
         more = True
         while more:
@@ -257,32 +252,6 @@ class _Asked(Request):
         # The judge ends who takes too long; where nothing goes on for longer than that, the judge itself was stopped.
         limits = alone_limits if alone else {"idle": f"{math.ceil(time_limit_s * 1000) + 1000}ms"}
         super().__init__(_COMMAND, stdin=b"".join(b"%016x" % len(part) + part for part in parts), limits=limits)
-
-
-def _copied(place: Path) -> Mount:
-    """The judge's program where every user of the host may read it, whoever owns the installation."""
-    target = place / "inside"
-    target.mkdir()
-    for file in sorted((Path(__file__).parent / "inside").glob("*.py")):
-        shutil.copyfile(file, target / file.name)
-        (target / file.name).chmod(0o644)
-    target.chmod(0o755)
-    place.chmod(0o755)
-    return Mount(str(place), _PLACE)
-
-
-def _profile(name: str, mount: Mount, seconds: float, memory: str) -> Profile:
-    data: dict[str, Any] = {
-        "extends": name,
-        "environment": {"set": {"PYTHONPATH": _PLACE}},
-        "limits": {"cpu": f"{math.ceil(seconds)}s", "wall": f"{math.ceil(seconds * 2)}s", "memory": memory},
-        "why": {"environment.set": "where the judge's program is"},
-    }
-    data["why"].update({f"limits.{name}": "what the caller gives to a batch of samples" for name in data["limits"]})
-    if Profile.load(name).policy.warm.interpreter:
-        data["warm"] = {"preload": list(_PRELOAD)}
-        data["why"]["warm.preload"] = "what most completions and tests import"
-    return Profile.from_dict(data, "function-grading").with_mounts([mount])
 
 
 def results_of(answer: MapItem) -> tuple[list[FunctionResult], list[list[tuple[int, Sample]]]]:

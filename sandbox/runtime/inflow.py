@@ -44,10 +44,7 @@ class Inflow:
         os.set_blocking(self.fd, False)
         size = self._feed.size()
         if size > _PIPE_BYTES:
-            import fcntl
-
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, min(size, _MOST_PIPE_BYTES))
+            widen(self.fd, size)
         if self._feed.at_hand:
             self._write(_PIPE_BYTES)
         if self.fd >= 0:
@@ -145,3 +142,11 @@ class Inflow:
             with contextlib.suppress(OSError):
                 os.close(self.fd)
         self.fd = -1
+
+
+def widen(fd: int, size: int) -> None:
+    """Let a pipe hold so much, as far as the kernel's share for this user goes."""
+    import fcntl
+
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, min(size, _MOST_PIPE_BYTES))

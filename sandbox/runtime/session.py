@@ -21,7 +21,7 @@ from sandbox.model.errors import LauncherDied, ResourceError
 from sandbox.model.launch import Ended
 from sandbox.runtime.capture import Capture
 from sandbox.runtime.feed import Feed
-from sandbox.runtime.inflow import Inflow
+from sandbox.runtime.inflow import Inflow, widen
 
 DRAIN_SECONDS = 0.2
 DRAIN_BYTES = 16 << 20
@@ -29,6 +29,7 @@ CANCEL_SECONDS = 10.0  # a launcher answers in milliseconds, but on a host that 
 _PIECE = 65536
 _MUCH = _PIECE // 2  # more than this, and whoever writes could have to wait for us
 _REST_SECONDS = 0.001
+_PAGE, _WIDE_PIPE_BYTES = 4096, 1 << 20
 _EVERY: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
@@ -245,6 +246,8 @@ class Session:
             data = b""
         if not data:
             self._close_stream(fd)
+        elif capture.total < _PAGE <= capture.total + len(data):  # much may come: let it not wait for us
+            widen(fd, _WIDE_PIPE_BYTES)
         before = capture.exceeded
         try:
             capture.add(data)

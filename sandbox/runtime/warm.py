@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import types
 from collections.abc import Sequence
 
 from sandbox.model import launch, steps
@@ -116,29 +115,13 @@ def package(root: str = _OURS) -> bytes:
     import io
     import zipfile
 
+    from sandbox.model import bytecode  # only here: it loads what a short command does without
+
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", strict_timestamps=False) as archive:
         archive.writestr("sandbox/__init__.py", "")
         for room in _ROOMS:
             for name in sorted(name for name in os.listdir(f"{root}/{room}") if name.endswith(".py")):
                 archive.write(f"{root}/{room}/{name}", f"sandbox/{room}/{name}")
-                archive.writestr(f"sandbox/{room}/{name}c", _bytecode(f"{root}/{room}/{name}", f"sandbox/{room}/{name}"))
+                archive.writestr(f"sandbox/{room}/{name}c", bytecode.of(f"{root}/{room}/{name}", f"sandbox/{room}/{name}"))
     return out.getvalue()
-
-
-def _bytecode(path: str, name: str) -> bytes:
-    """A module as bytecode that is not held against its source (PEP 552), and names no place of this host."""
-    import importlib.machinery
-    import importlib.util
-    import marshal
-
-    module = name.removesuffix(".py").replace("/", ".")
-    code = importlib.machinery.SourceFileLoader(module, path).get_code(module)
-    if code is None:
-        raise ImportError(f"{path} is no module")
-    return importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(_renamed(code, name))
-
-
-def _renamed(code: types.CodeType, name: str) -> types.CodeType:
-    inner = tuple(_renamed(item, name) if isinstance(item, types.CodeType) else item for item in code.co_consts)
-    return code.replace(co_filename=name, co_consts=inner)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sandbox.grader import functions
+from sandbox.grader import function_place, functions
 from sandbox.grader.functions import FunctionResult, Sample, evaluate
 from sandbox.grader.model import Verdict
 from tests.support.hostile_functions import FORGERIES, LEFTOVERS, SPY
@@ -68,7 +69,7 @@ def changed(monkeypatch):
     """Change the text of the program that is mounted into sandboxes."""
 
     def change(*edits: Callable[[str], str]) -> None:
-        copied = functions._copied
+        copied = function_place.copied
 
         def edited(place: Path):
             mount = copied(place)
@@ -78,9 +79,10 @@ def changed(monkeypatch):
                 before, text = text, edit(text)
                 assert text != before, "there is no such line any more"
             file.write_text(text)
+            shutil.rmtree(place / "inside" / "__pycache__")  # of the text that it was
             return mount
 
-        monkeypatch.setattr(functions, "_copied", edited)
+        monkeypatch.setattr(function_place, "copied", edited)
 
     return change
 
