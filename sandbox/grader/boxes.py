@@ -42,11 +42,11 @@ _WIDE = {
 
 def wide(profile: str, environment: Mapping[str, str] | None = None, mounts: Sequence[Mount] = ()) -> Profile:
     """A profile by name with limits that leave room for every problem. It is for `share`, which narrows them."""
-    found = _wide(profile, json.dumps(dict(environment or {}), sort_keys=True), _stamp())
+    found = _wide(profile, json.dumps(dict(environment or {}), sort_keys=True), stamp())
     return found.with_mounts(list(mounts)) if mounts else found
 
 
-def _stamp() -> str:
+def stamp() -> str:
     """Where profiles of the caller are looked up."""
     return f"{os.environ.get('XDG_CONFIG_HOME')}:{os.environ.get('HOME')}"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+from sandbox.grader import boxes
 from sandbox.model import bytecode
 from sandbox.model.policy import Mount
 from sandbox.policy.profile import Profile
@@ -35,6 +37,11 @@ def copied(place: Path) -> Mount:
 
 def profile(name: str, mount: Mount, seconds: float, memory: str) -> Profile:
     """Its profile: the one by that name, with the judge's program, and limits for all samples that share a sandbox."""
+    return _bare(name, seconds, memory, boxes.stamp()).with_mounts([mount])
+
+
+@functools.lru_cache(maxsize=16)
+def _bare(name: str, seconds: float, memory: str, _: str) -> Profile:
     data: dict[str, Any] = {
         "extends": name,
         "environment": {"set": {"PYTHONPATH": _PLACE}},
@@ -45,4 +52,4 @@ def profile(name: str, mount: Mount, seconds: float, memory: str) -> Profile:
     if Profile.load(name).policy.warm.interpreter:
         data["warm"] = {"preload": list(_PRELOAD)}
         data["why"]["warm.preload"] = "what most completions and tests import"
-    return Profile.from_dict(data, "function-grading").with_mounts([mount])
+    return Profile.from_dict(data, "function-grading")

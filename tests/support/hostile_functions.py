@@ -254,7 +254,7 @@ def spy():
 """
 
 _HONEST = "def square(x):\n    return x * x\n"
-_FILES = ("_left_behind() == clean", "True")
+_FILES = ("_left_behind(tables) == clean", "True")
 # name → (what solves the task and leaves something, what is wrong once it sees that, the look that finds it: text and another)
 LEFTOVERS: dict[str, tuple[str, str, tuple[str, str]]] = {
     "a file": (

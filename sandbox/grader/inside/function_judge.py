@@ -42,7 +42,8 @@ def _nurse(control: socket.socket) -> NoReturn:
         os.dup2(null, 0)
         os.dup2(2, 1)
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # whoever is left by a completion becomes a child of this process
-        clean = _left_behind()
+        tables = [os.open(f"/proc/sysvipc/{table}", os.O_RDONLY) for table in ("shm", "sem", "msg")]
+        clean = _left_behind(tables)
         while (source := _receive_part(control)) is not None:
             ours, theirs = socket.socketpair()
             child = os.fork()
@@ -55,7 +56,7 @@ def _nurse(control: socket.socket) -> NoReturn:
                 break
             os.kill(child, signal.SIGKILL)  # changes nothing about one that has ended
             _, status, used = os.wait4(child, 0)
-            orderly = not _has_children() and _left_behind() == clean
+            orderly = not _has_children() and _left_behind(tables) == clean
             cpu_us = round((used.ru_utime + used.ru_stime) * 1e6)
             control.sendall(_ENDING.pack(os.waitstatus_to_exitcode(status), orderly, cpu_us, used.ru_maxrss << 10))
             if not orderly:
@@ -72,13 +73,12 @@ def _has_children() -> bool:
     return True
 
 
-def _left_behind() -> list[str]:
+def _left_behind(tables: list[int]) -> list[object]:
     """Files, rights of places, and shared memory, semaphores and queues of System V: they outlive the process that made them."""
-    places = [place for place in _PLACES if os.path.isdir(place)]
-    found = [f"{place} {os.stat(place).st_mode:o} {os.listxattr(place)} {sorted(os.listdir(place))}" for place in places]
-    for table in ("shm", "sem", "msg"):
-        with open(f"/proc/sysvipc/{table}", encoding="ascii") as file:
-            found += file.readlines()[1:]
+    found: list[object] = [os.pread(table, 1 << 16, 0) for table in tables]
+    for place in _PLACES:
+        if os.path.isdir(place):
+            found += [os.stat(place).st_mode, os.listxattr(place), sorted(os.listdir(place))]
     return found
 
 
