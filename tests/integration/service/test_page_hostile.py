@@ -19,8 +19,12 @@ if missing("browser") is None:
     from tests.support.browsing import link, packed, visited
 
 
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>"
+
+
+@pytest.mark.claim("SEC-SV-10")
 def test_what_a_program_prints_is_text(visit):
-    evil = "<script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>"
+    evil = EVIL
     escapes = "\\033[2J\\033]0;x\\a\\033[31mred\\033[0m\\u202e"
     code = f"import sys\nfor out in (sys.stdout, sys.stderr):\n    print({evil!r}, '{escapes}', file=out)"
     visit.program(code).run().ended("Exited with 0")
@@ -31,6 +35,29 @@ def test_what_a_program_prints_is_text(visit):
     assert visit.output.locator(".f-red").count() == 2
     expect(visit.output.locator(".stderr .tag")).to_contain_text("standard error")
     assert visit.tab.title() == "sandbox"
+
+
+# A page that takes what a program prints for HTML.
+_AS_HTML = """
+const append = Element.prototype.append;
+const html = (text) => document.createRange().createContextualFragment(text);
+Element.prototype.append = function (...parts) {
+  append.apply(this, parts.map((part) => (typeof part === "string" && part.includes("<img") ? html(part) : part)));
+};
+"""
+
+
+@pytest.mark.claim("SEC-SV-10", knocked_out=True)
+@pytest.mark.parametrize("policy", [True, False], ids=["the policy holds", "nothing holds"])
+def test_what_it_prints_runs_where_it_is_not_text_and_no_policy_holds(browser, page_server, policy):
+    noise = ("dialog", "Trusted", "Content Security Policy", "404")
+    with visited(browser, page_server.url, *noise, bypass_csp=not policy) as visit:
+        visit.context.add_init_script(_AS_HTML)
+        visit.program(f"print({EVIL!r})").run()
+        wanted = "Trusted" if policy else "dialog"
+        with visit.tab.expect_event("pageerror" if policy else "dialog", lambda event: wanted in str(event) or not policy):
+            pass
+        assert any(text.startswith("dialog") for text in visit.wrong) is not policy
 
 
 def test_files_that_a_program_leaves(visit, tmp_path):
@@ -72,6 +99,7 @@ def test_a_flood_leaves_the_page_alive(visit, kind):
     expect(visit.tab.locator("html")).to_have_attribute("data-theme", "light")
 
 
+@pytest.mark.claim("SEC-SV-10")
 def test_a_link_brings_the_program_and_runs_nothing(visit, page_server):
     visit.program("print('π', input())", stdin="in", args="-x 'a b'", mode="typed", profile="strict", limits={"memory": "64MiB"})
     before = page_server.log.read_text().count("/v1/runs/ws")
