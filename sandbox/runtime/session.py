@@ -29,7 +29,8 @@ CANCEL_SECONDS = 10.0  # a launcher answers in milliseconds, but on a host that 
 _PIECE = 65536
 _MUCH = _PIECE // 2  # more than this, and whoever writes could have to wait for us
 _REST_SECONDS = 0.001
-_PAGE, _WIDE_PIPE_BYTES = 4096, 1 << 20
+_PAGE = 4096
+_WIDE_PIPE_BYTES = 256 << 10  # what it holds counts as memory of the run
 _EVERY: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
@@ -246,8 +247,8 @@ class Session:
             data = b""
         if not data:
             self._close_stream(fd)
-        elif capture.total < _PAGE <= capture.total + len(data):  # much may come: let it not wait for us
-            widen(fd, _WIDE_PIPE_BYTES)
+        elif capture is self.out and capture.total < _PAGE <= capture.total + len(data):
+            widen(fd, _WIDE_PIPE_BYTES)  # much may come: let it not wait for us
         before = capture.exceeded
         try:
             capture.add(data)

@@ -23,6 +23,7 @@ _promised: ContextVar[bool] = ContextVar("promised", default=False)
 Reason = Literal["queue_full", "queue_timeout", "tenant_busy", "draining"]
 _FIRST_GUESS_S = 1.0
 _LONGEST_RETRY_S = 120
+_HOLD_S = 1.0
 
 
 class Refused(SandboxError):
@@ -47,13 +48,14 @@ class Refused(SandboxError):
 
 
 class _Waiter:
-    __slots__ = ("most", "name", "turn", "turns")
+    __slots__ = ("holds_until", "most", "name", "turn", "turns")
 
     def __init__(self, name: str, turns: int, most: int, turn: asyncio.Future[None]) -> None:
         self.name = name
         self.turns = turns
         self.most = most
         self.turn = turn
+        self.holds_until = 0.0  # one that needs several keeps others from passing, for a moment
 
 
 class Admission:
@@ -124,6 +126,15 @@ class Admission:
             self._idle.clear()
             await self._idle.wait()
 
+    def close(self) -> None:
+        """Nothing more is started: who waits is refused."""
+        self.draining = self.closed = True
+        for queue in list(self._queues.values()):
+            for waiter in list(queue):
+                self._leave(waiter)
+                if not waiter.turn.done():
+                    waiter.turn.set_exception(self._refused("the server is stopping", 503, "draining"))
+
     def most_at_once(self, tenant: Tenant) -> int:
         """Turns that one tenant can have at one time."""
         return min(self._config.max_concurrency, tenant.concurrency or self._config.tenant_concurrency)
@@ -148,6 +159,7 @@ class Admission:
                 self._give_back(name, turns)  # it came, but too late
             else:
                 self._leave(waiter)
+                self._serve()  # it may have stood in the way of others
                 self._tell_idle()
             if isinstance(error, TimeoutError):
                 raise self._refused(
@@ -196,16 +208,33 @@ class Admission:
         self._on_depth(self._depth)
 
     def _serve(self) -> None:
-        """Give turns: to each tenant one, then to each the next. Who needs several is not passed by others meanwhile."""
-        while (chosen := next((item[0] for item in self._queues.values() if self._may(item[0])), None)) is not None:
-            if not self._fits(chosen.turns):
-                return
+        """Give turns: to each tenant one, then to each the next."""
+        while not self.closed and (chosen := self._next()) is not None:
             self._leave(chosen)
             if chosen.name in self._queues:
                 self._queues.move_to_end(chosen.name)
             if not chosen.turn.done():
                 self._take(chosen.name, chosen.turns)
                 chosen.turn.set_result(None)
+
+    def _next(self) -> _Waiter | None:
+        """Whose turn it is; None when nobody's is now.
+
+        Who needs several turns is passed by nobody for a moment, so that they can come together, and then by all who need fewer.
+        """
+        for queue in self._queues.values():
+            waiter = queue[0]
+            if not self._may(waiter):
+                continue
+            if self._fits(waiter.turns):
+                return waiter
+            loop = asyncio.get_running_loop()
+            if not waiter.holds_until:
+                waiter.holds_until = loop.time() + _HOLD_S
+                loop.call_at(waiter.holds_until, self._serve)
+            if loop.time() < waiter.holds_until:
+                return None
+        return None
 
     def _take(self, name: str, turns: int) -> None:
         self._busy += turns

@@ -21,6 +21,7 @@ from sandbox.service import audit, ceilings, gone, programs
 from sandbox.service.admission import Refused
 from sandbox.service.ask import Answer, Ask
 from sandbox.service.failures import Rejected
+from sandbox.service.live import Handle
 from sandbox.service.service import Service
 from sandbox.service.tenant import Tenant
 from sandbox.service.v1_models import Content, Name, SourceFile, Strict, Word, decoded, given_sources
@@ -95,12 +96,9 @@ async def grade(
     queued, report, failure = 0.0, None, None
     about = await asyncio.to_thread(_about, body)
     try:
-        async with service.admission.admit(tenant) as queued:
-            place = await gone.in_thread(lambda: tempfile.TemporaryDirectory(prefix="sandbox-grade-"))
-            try:
-                report = await _graded(service, tenant, body, submission, Path(place.name), on_event)
-            finally:
-                await gone.in_thread(place.cleanup)
+        with service.work.cancelable(Handle(), "the grading was canceled"):
+            async with service.admission.admit(tenant) as queued:
+                report = await _in_place(service, tenant, body, submission, on_event)
     except Refused as error:
         service.metrics.refused(error.reason)
         raise
@@ -136,6 +134,16 @@ def _about(body: GradeBody) -> dict[str, object]:
         except RequestError:
             told = body.package.content.encode("utf-8", "surrogatepass")
     return {"kind": "cases" if body.package is None else "package", **audit.digest(told)}
+
+
+async def _in_place(
+    service: Service, tenant: Tenant, body: GradeBody, submission: Source, on_event: Callable[[Event], object] | None
+) -> Report:
+    place = await gone.in_thread(lambda: tempfile.TemporaryDirectory(prefix="sandbox-grade-"))
+    try:
+        return await _graded(service, tenant, body, submission, Path(place.name), on_event)
+    finally:
+        await gone.in_thread(place.cleanup)
 
 
 async def _graded(

@@ -197,4 +197,4 @@ def _dialect(label: str) -> str:
 
 
 def _is_cancel(error: BaseException) -> bool:
-    return type(error).__name__ == "CancelledError"
+    return type(error).__name__ in ("CancelledError", "Canceled")

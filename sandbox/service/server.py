@@ -30,6 +30,7 @@ _KEEP_ALIVE_S = 15
 _DESCRIPTORS = 65_536
 _LAST_ANSWERS_S = 10  # for answers that are still being sent when all runs have ended
 _SETTLE_S = 0.2
+_MOST_PONGS = 64 << 10
 
 
 class _Protocol(H11Protocol):
@@ -68,15 +69,12 @@ class _Protocol(H11Protocol):
 
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._stop()
-        self._forget_peer()  # WebSockets have a bound of their own
         super().handle_websocket_upgrade(event)
+        self._forget_peer()  # the line counts itself now
 
     def _forget_peer(self) -> None:
         peer, self._peer = self._peer, ""
-        if peer:
-            self._peers[peer] -= 1
-            if not self._peers[peer]:
-                del self._peers[peer]
+        forget(self._peers, peer)
 
     def _serving(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -96,12 +94,47 @@ class _Protocol(H11Protocol):
 
 
 class _Socket(WebSocketsSansIOProtocol):
-    """A handshake that is refused has been answered: uvicorn would log each as an error of the application."""
+    """A WebSocket. It is one of the connections of its peer until it is accepted; then there is a bound of its own.
+
+    A handshake that is refused has been answered: uvicorn would log each as an error of the application. Pings are answered only
+    as long as the answers are taken: uvicorn would keep them all.
+    """
+
+    _peers: ClassVar[Counter[str]] = Counter()
+    _peer = ""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._peer = self.client[0] if self.client else ""
+        self._peers[self._peer] += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_peer()
+        super().connection_lost(exc)
 
     async def send(self, message: Any) -> None:
         await super().send(message)
+        if message["type"] == "websocket.accept":
+            self._forget_peer()
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True
+
+    def handle_ping(self) -> None:
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > _MOST_PONGS:
+            self.transport.abort()
+
+    def _forget_peer(self) -> None:
+        peer, self._peer = self._peer, ""
+        forget(self._peers, peer)
+
+
+def forget(peers: Counter[str], peer: str) -> None:
+    """One connection of a peer less; "" is none."""
+    if peer:
+        peers[peer] -= 1
+        if not peers[peer]:
+            del peers[peer]
 
 
 class Server(uvicorn.Server):
@@ -144,7 +177,7 @@ class Server(uvicorn.Server):
         left = max(admission.running + admission.depth, admission.promises)
         if left:
             logs.event("ended before everything was done", level="error", left=left)
-            admission.closed = True
+            admission.close()
             self._service.work.cancel_all()
         self.should_exit = True
 
@@ -190,10 +223,11 @@ def make_server(app: FastAPI) -> Server:
         "_peers": Counter(),
     }
     patient = type("Protocol", (_Protocol,), bounds)
+    line = type("Socket", (_Socket,), {"_peers": bounds["_peers"]})
     settings = uvicorn.Config(
         app,
         http=patient,
-        ws=_Socket,
+        ws=line,
         loop="auto",  # uvloop where it is installed
         lifespan="on",
         log_config=None,

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from sandbox.api import AsyncSandbox
@@ -107,6 +107,22 @@ class Work:
         for control in tuple(self._live):
             control.cancel()
 
+    @contextlib.contextmanager
+    def cancelable(self, control: Handle, words: str) -> Iterator[None]:
+        """Within the block this task can be ended through `control`, and by `cancel_all`. Raises Canceled, with these words."""
+        control.waits(asyncio.current_task())
+        self._live.add(control)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if control.canceled and (task := asyncio.current_task()):
+                task.uncancel()
+                raise Canceled(words) from None
+            raise
+        finally:
+            control.waits(None)
+            self._live.discard(control)
+
     def stats(self) -> dict[str, int]:
         """Of all warm sandboxes."""
         return self._pool.stats()
@@ -159,26 +175,20 @@ class Work:
         hashing = Hashing(ask.stdin) if isinstance(ask.stdin, AsyncIterable) else None
         plan = self._plan(tenant, ask)
         self._audit.ready()
-        control.waits(asyncio.current_task())
-        self._live.add(control)
         try:
-            async with self._admission.admit(tenant) if waited is None else contextlib.nullcontext(waited) as queued:
-                if control.canceled:
-                    raise asyncio.CancelledError
-                answer = await self._carry_out(plan, ask, hashing or ask.stdin, on_event, control)
+            with self.cancelable(control, "the run was canceled before its program ran"):
+                async with self._admission.admit(tenant) if waited is None else contextlib.nullcontext(waited) as queued:
+                    if control.canceled:
+                        raise asyncio.CancelledError
+                    answer = await self._carry_out(plan, ask, hashing or ask.stdin, on_event, control)
         except Refused as error:
             self._metrics.refused(error.reason)
             raise
         except BaseException as error:
             failure = error
             self._metrics.failed(error, dialect=ask.label)
-            if isinstance(error, asyncio.CancelledError) and control.canceled and (task := asyncio.current_task()):
-                task.uncancel()
-                raise Canceled("the run was canceled before its program ran") from None
             raise
         finally:
-            control.waits(None)
-            self._live.discard(control)
             if answer is not None or failure is not None:
                 line = audit.line(
                     tenant=tenant.name,

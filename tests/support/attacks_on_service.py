@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from sandbox.service import callbacks, server, tokens
+from sandbox.service import callbacks, page, server, tokens
 from sandbox.service.app import make_app
 from sandbox.service.config import Config
 
@@ -203,6 +204,59 @@ async def head_without_end(place: Place) -> bool:
         return False
     finally:
         writer.transport.abort()
+
+
+def deaf(port: int, source: str = "127.0.0.1") -> socket.socket:
+    """A connection of a client that takes nothing of what it is sent."""
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.bind((source, 0))
+    line.connect(("127.0.0.1", port))
+    return line
+
+
+UPGRADE = (
+    "GET /v1/runs/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+)
+UPGRADE += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+
+async def connections_of_all(place: Place) -> bool:
+    """One address takes every connection: with handshakes that are refused, behind an answer that nobody takes."""
+    large = max(page.assets().items(), key=lambda item: len(item[1].data))[0]
+    first = f"GET /page/{large} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    lines = []
+    try:
+        for _ in range(12):
+            lines.append(deaf(place.port))
+            with suppress(OSError):
+                lines[-1].sendall((first + UPGRADE + "\r\n").encode())
+            await asyncio.sleep(0.05)
+        other = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+        async with httpx.AsyncClient(transport=other, timeout=5) as http:
+            return (await http.get(f"{place.url}/v1/health")).status_code != 200
+    except httpx.TransportError:
+        return True
+    finally:
+        for line in lines:
+            line.close()
+
+
+async def pings_without_end(place: Place) -> bool:
+    """To have answers kept that nobody takes."""
+    with deaf(place.port) as line:
+        line.sendall((UPGRADE + f"Authorization: {place.mallory['authorization']}\r\n\r\n").encode())
+        line.setblocking(False)
+        loop = asyncio.get_running_loop()
+        assert b"101" in await loop.sock_recv(line, 4096)
+        ping = b"\x89\xfd" + bytes(4) + bytes(125)
+        try:
+            for _ in range(100):
+                await asyncio.wait_for(loop.sock_sendall(line, ping * 200), 10)
+        except (OSError, TimeoutError):
+            return False
+        held = [item.transport.get_write_buffer_size() for item in place.server.server_state.connections if item.transport]
+        return max(held, default=0) > 1 << 20
 
 
 async def many_sockets(place: Place) -> bool:

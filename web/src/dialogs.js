@@ -23,10 +23,10 @@ export class TokenDialog {
       this.#close();
     });
     byId("token-close").addEventListener("click", () => this.#close());
+    this.#dialog.addEventListener("close", () => (this.#field.value = "")); // with Esc too
   }
 
   #close() {
-    this.#field.value = "";
     this.#dialog.close();
   }
 

@@ -28,7 +28,8 @@ export class Form {
   #profiles = [];
   #codes = {};
   #timer = 0;
-  #shownProfile = "";
+  #profile = "";
+  #untested = false; // a link was taken before the server had said what it offers
   link = "";
 
   /** `onRun` with Ctrl+Enter in the editor, `onSay` with what a screen reader should hear. */
@@ -37,7 +38,10 @@ export class Form {
     this.editor = new Editor(byId("editor"), { onRun, onChange: () => this.#later() });
     byId("language").addEventListener("change", (event) => this.#choose(event.target.value));
     byId("example").addEventListener("change", (event) => this.#example(Number(event.target.value)));
-    byId("profile").addEventListener("change", () => this.#describe());
+    byId("profile").addEventListener("change", () => {
+      this.#profile = byId("profile").value;
+      this.#describe();
+    });
     for (const id of ["stdin", "args", "collect", ...Object.keys(LIMITS).map((name) => `limit-${name}`)]) byId(id).addEventListener("input", () => this.#later());
     for (const id of ["mode", "profile"]) byId(id).addEventListener("change", () => this.#later());
     addEventListener("pagehide", () => this.keep());
@@ -47,7 +51,7 @@ export class Form {
     if (kept) this.#fields(kept);
     this.editor.open(kept?.language ?? "", this.#codes[kept?.language ?? ""] ?? "");
     this.language = kept?.language ?? "";
-    this.#shownProfile = kept?.profile ?? "";
+    this.#profile = kept?.profile ?? "";
   }
 
   /** Whether something stands in the fields beside the program. */
@@ -56,18 +60,30 @@ export class Form {
     return Boolean(stdin || args || collect || mode !== "given" || Object.keys(limits).length);
   }
 
-  /** What the server offers. */
+  /** What the server offers; returns what it lacks of a link that was opened before. */
   offer(languages, profiles) {
     this.#languages = languages;
     this.#profiles = profiles;
+    const missing = this.#untested ? this.#lacks({ language: this.language, profile: this.#profile }) : [];
     const here = languages.some(({ id }) => id === this.language);
     const first = languages.find(({ id }) => id === "python3") ?? languages[0];
     options(byId("language"), languages.map((language) => [language.id, called(language)]), here ? this.language : first?.id);
-    options(byId("profile"), [["", "usual"], ...profiles.map(({ name }) => [name, name])], this.#shownProfile);
+    options(byId("profile"), [["", "usual"], ...profiles.map(({ name }) => [name, name])], this.#profile);
+    this.#profile = byId("profile").value;
     for (const id of ["language", "example", "profile"]) byId(id).disabled = false;
     if (here) this.#examples();
+    else if (first && this.#untested) this.#show(first.id, this.editor.text);
     else if (first) this.#choose(first.id);
+    this.#untested = false;
     this.#describe();
+    return missing;
+  }
+
+  #lacks({ language, profile }) {
+    const missing = [];
+    if (this.#languages.length && !this.#languages.some(({ id }) => id === language)) missing.push(`the language ${language || "(none)"}`);
+    if (this.#profiles.length && profile && !this.#profiles.some(({ name }) => name === profile)) missing.push(`the profile ${profile}`);
+    return missing;
   }
 
   /** The state: as it is kept and shared. */
@@ -77,18 +93,20 @@ export class Form {
       const text = byId(`limit-${name}`).value.trim();
       if (text) limits[name] = text;
     }
-    return { language: this.language, code: this.editor.text, stdin: byId("stdin").value, args: byId("args").value, collect: byId("collect").value, profile: byId("profile").value || (this.#profiles.length ? "" : this.#shownProfile), mode: byId("mode").value, limits };
+    return { language: this.language, code: this.editor.text, stdin: byId("stdin").value, args: byId("args").value, collect: byId("collect").value, profile: this.#profile, mode: byId("mode").value, limits };
   }
 
   /** Take a state from a link; returns what of it this server does not have. */
   take(state) {
-    const missing = [];
-    if (this.#languages.length && !this.#languages.some(({ id }) => id === state.language)) missing.push(`the language ${state.language || "(none)"}`);
-    if (this.#profiles.length && state.profile && !this.#profiles.some(({ name }) => name === state.profile)) missing.push(`the profile ${state.profile}`);
+    const missing = this.#lacks(state);
+    this.#untested = !this.#languages.length;
     this.#remember();
     this.#fields(state);
-    this.#shownProfile = state.profile;
-    if (this.#profiles.length) options(byId("profile"), [...byId("profile").options].map(({ value, text }) => [value, text]), state.profile);
+    this.#profile = state.profile;
+    if (this.#profiles.length) {
+      options(byId("profile"), [...byId("profile").options].map(({ value, text }) => [value, text]), state.profile);
+      this.#profile = byId("profile").value;
+    }
     const language = missing.some((words) => words.startsWith("the language")) ? this.language : state.language;
     this.#show(language, state.code);
     this.#describe();

@@ -136,7 +136,8 @@ async function connect() {
   const languages = await get("/v1/languages", token); // one after the other: a wrong token is counted once
   const profiles = await get("/v1/profiles", token);
   if (!languages.length) throw new Trouble({ code: "none", status: 500, message: "this server has no compiler and no interpreter", hint: "its operator installs them where its profiles look" });
-  form.offer(languages, profiles);
+  const missing = form.offer(languages, profiles);
+  if (missing.length) notice(cameWithLink(missing));
   ready = true;
   byId("run").disabled = run !== null;
   byId("run").title = "Ctrl+Enter";
@@ -176,11 +177,12 @@ function offline(trouble) {
 
 async function useToken(token) {
   if (!/^[\x21-\x7e]+$/.test(token)) return "This is no token: it has blanks or letters that no token has.";
+  const before = session.token.get();
   session.token.set(token);
   try {
     await connect();
   } catch (trouble) {
-    session.token.set("");
+    session.token.set(before);
     const { title, text } = words.trouble(trouble);
     return `${title}. ${text}`;
   }
@@ -199,6 +201,10 @@ function forgetToken() {
 }
 
 // Links
+
+function cameWithLink(missing) {
+  return `This program came with the link. Look at it before you run it.${missing.length ? ` This server does not have ${missing.join(" and ")}.` : ""}`;
+}
 
 async function share() {
   let fragment;
@@ -223,7 +229,7 @@ async function openLink() {
     const missing = form.take(await unpack(fragment));
     form.link = fragment;
     form.keep();
-    notice(`This program came with the link. Look at it before you run it.${missing.length ? ` This server does not have ${missing.join(" and ")}.` : ""}`);
+    notice(cameWithLink(missing));
   } catch (error) {
     if (!(error instanceof BadLink)) throw error;
     notice(`The link cannot be opened: ${error.message}. Your own program is still here.`);

@@ -33,25 +33,25 @@ function user({ uid, id_map: map, host_uids: [first, most], groups }) {
   return `uid ${uid} inside; on the host ${outside}${groups === "kept" ? "; the groups of the service stay in force" : ""}`;
 }
 
+const STATES = { on: "✓ enforced", weak: "▲ weaker", given: "– not asked for" };
+
 function layers({ enforced, degraded }) {
   const { identity, seccomp, landlock, rootfs, cgroup, limits } = enforced;
   const off = "not on this kernel";
+  const given = (so) => (so ? "given" : "on");
   return [
     ["Namespaces", enforced.namespaces.join(", ")],
     ["User", user(identity)],
-    ["Capabilities", enforced.capabilities.length ? enforced.capabilities.join(", ") : "none, and none can be had (no_new_privs)"],
+    ["Capabilities", enforced.capabilities.length ? enforced.capabilities.join(", ") : "none, and none can be had (no_new_privs)", given(enforced.capabilities.length)],
     ["System calls", `a filter of ${count(seccomp.instructions, "instruction")}${seccomp.notify_sha256 ? ", and one that records" : ""}`],
-    ["Landlock", landlock.abi ? `version ${landlock.abi}: ${[landlock.filesystem && "files", landlock.tcp && "TCP", landlock.scoped && "signals and sockets"].filter(Boolean).join(", ")}` : off],
-    ["Files", `${rootfs.kind === "selected" ? "a root of its own with selected places" : "a directory"}, ${rootfs.read_only ? "read-only" : "writable"}, ${count(rootfs.mounts, "mount")} of the host${rootfs.writable_mounts.length ? `, of which writable: ${rootfs.writable_mounts.join(", ")}` : ""}`],
+    ["Landlock", landlock.abi ? `version ${landlock.abi}: ${[landlock.filesystem && "files", landlock.tcp && "TCP", landlock.scoped && "signals and sockets"].filter(Boolean).join(", ")}` : off, landlock.abi ? "on" : "weak"],
+    ["Files", `${rootfs.kind === "selected" ? "a root of its own with selected places" : "a directory"}, ${rootfs.read_only ? "read-only" : "writable"}, ${count(rootfs.mounts, "mount")} of the host${rootfs.writable_mounts.length ? `, of which writable: ${rootfs.writable_mounts.join(", ")}` : ""}`, given(!rootfs.read_only)],
     ["Hidden below /proc", `${count(enforced.masked_paths.length, "path")} masked, ${enforced.readonly_paths.length} read-only`],
     ["Network", enforced.network === "none" ? "none" : "a loopback of its own"],
-    ["Control group", cgroup ? `version ${cgroup.version}: ${cgroup.controllers.join(", ")}` : "none"],
+    ["Control group", cgroup ? `version ${cgroup.version}: ${cgroup.controllers.join(", ")}` : "none", cgroup ? "on" : degraded.length ? "weak" : "given"],
     ["Further limits", `${count(limits.open_files, "open file")}, ${bytes(limits.scratch_bytes)} of scratch, files of ${bytes(limits.file_bytes)}, stack of ${bytes(limits.stack_bytes)}`],
-    ["Read back", enforced.read_back?.length ? `the kernel was asked again for ${enforced.read_back.join(", ")}` : "nothing"],
-  ].map(([name, text]) => {
-    const weak = name === "Control group" ? !cgroup && degraded.length > 0 : name === "Landlock" && !landlock.abi;
-    return el("tr", { class: weak ? "weak" : "" }, el("th", { scope: "row" }, name), el("td", {}, weak ? "▲ weaker" : "✓ enforced"), el("td", {}, text));
-  });
+    ["Read back", enforced.read_back?.length ? `the kernel was asked again for ${enforced.read_back.join(", ")}` : "nothing", given(!enforced.read_back?.length)],
+  ].map(([name, text, state = "on"]) => el("tr", { class: state }, el("th", { scope: "row" }, name), el("td", {}, STATES[state]), el("td", {}, text)));
 }
 
 function enforced(run) {

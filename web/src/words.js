@@ -22,7 +22,7 @@ const EVIDENCE = {
   "deadline idle_ns": "time without any work when it was ended",
   "usage cpu_ns": "CPU time that was used in the end",
   "capture output_bytes": "bytes that had been written when it was ended",
-  "caller cancel": "the run was stopped from here",
+  "caller cancel": "its caller, or the server, ended it",
   "pids.events max": "how often a process or thread was refused",
   "memory.events oom_kill": "processes that the kernel killed for memory",
   "memory.oom_control oom_kill": "processes that the kernel killed for memory",
@@ -68,7 +68,7 @@ export function outcome(run) {
     case "denied_syscall":
       return over("Denied", "It asked the kernel for something that its profile refuses.");
     case "canceled":
-      return { kind: "note", title: "Stopped", detail: "You ended it." };
+      return { kind: "note", title: "Stopped", detail: "Whoever started it ended it, or the server did." };
     default:
       return over(run.outcome, "");
   }

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from sandbox.service import (
     access,
@@ -92,6 +93,10 @@ async def _any_socket(self: guard.Guard, scope: Any, headers: Any, receive: Any,
     await self._app(scope, receive, send)
 
 
+def _uncounted(self: server._Socket, transport: Any) -> None:
+    WebSocketsSansIOProtocol.connection_made(self, transport)
+
+
 def _any_answer(self: runs.Runs, _: str, identifier: str) -> bytes | None:
     return next((own.things[identifier][2] for own in self._ended._owners.values() if identifier in own.things), None)
 
@@ -129,6 +134,7 @@ class Attack:
 _ANY_ORIGIN = (guard.Guard, "_check_origin", _sync(None))
 _TIGHT = {"body_bytes": 100_000, "bodies_bytes": 200_000}
 _FEW_TURNS = {"max_concurrency": 1, "max_queue": 3}
+_FEW_LINES = {"connections": 8, "connections_of_peer": 4}
 _KEPT = {"kept_bytes": 150_000}
 ATTACKS = (
     Attack("SEC-SV-01", attacks.no_token, ((access.Access, "authenticate", _sync(tenant.ANYBODY)),)),
@@ -144,6 +150,8 @@ ATTACKS = (
     Attack("SEC-SV-07", attacks.sockets_of_one, ((guard, "Shares", _AnyShare),), {"websockets": 4}),
     Attack("SEC-SV-05", attacks.key_that_is_forgotten, ((kept.Kept, "_trim", _oldest_first),), _KEPT),
     Attack("SEC-SV-09", attacks.graded_and_not_told, ((audit.Audit, "write", _only_answers),)),
+    Attack("SEC-SV-04", attacks.connections_of_all, ((server._Socket, "connection_made", _uncounted),), _FEW_LINES),
+    Attack("SEC-SV-04", attacks.pings_without_end, ((server._Socket, "handle_ping", WebSocketsSansIOProtocol.handle_ping),)),
     Attack("SEC-SV-04", attacks.head_without_end, ((server._Protocol, "_wait", _sync(None)),), {"request_seconds": 1}),
     Attack("SEC-SV-04", attacks.many_sockets, ((guard.Guard, "_socket", _any_socket),), {"websockets": 3}),
     Attack("SEC-SV-05", attacks.answer_of_another, ((runs.Runs, "answer", _any_answer),)),

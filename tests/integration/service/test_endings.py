@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -24,6 +26,26 @@ def _post(url: str, seconds: float) -> tuple[int, dict]:
 def _metric(url: str, name: str) -> float:
     text = httpx.get(f"{url}/metrics").text
     return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
+
+
+@pytest.mark.claim("SEC-SV-08")
+def test_a_stop_answers_a_grading_that_it_ends(tmp_path, run_options):
+    body = {"language": "py", "code": "import time; time.sleep(20)", "cases": [{"answer": "x"}], "limits": {"cpu": "10s"}}
+    with served(tmp_path, drain_seconds=1, **run_options) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        going = pool.submit(httpx.post, f"{server.url}/v1/grade", json=body, timeout=60)
+        wait_until(lambda: any("main.py" in words for words in _commands(server)), within=20)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        assert (going.result().status_code, going.result().json()["error"]["code"]) == (409, "canceled")
+
+
+def _commands(server) -> list[str]:
+    """The command lines of all processes below the server."""
+    out = []
+    for pid in server.descendants():
+        with contextlib.suppress(OSError):
+            out.append(Path(f"/proc/{pid}/cmdline").read_text())
+    return out
 
 
 @pytest.mark.claim("SEC-SV-08")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 
+from sandbox.service import tokens
 from tests.support.require import missing
 from tests.support.served import served
 
@@ -161,27 +160,25 @@ def test_a_token_is_asked_for_and_used(browser, tmp_path, run_options):
         served(tmp_path, **settings, **run_options) as server,
         visited(browser, server.url, "401", "Authentication failed") as visit,
     ):
-        command = [
-            sys.executable,
-            "-m",
-            "sandbox.cli",
-            "serve",
-            "--config",
-            str(tmp_path / "service.toml"),
-            "token",
-            "add",
-            "alice",
-        ]
-        token = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        token = tokens.add(tmp_path / "tokens.json", "alice")
         visit.tab.goto(f"{server.url}/")
         field = visit.tab.get_by_role("textbox", name="Token")
         expect(field).to_be_focused()
         field.fill("guess")
         visit.tab.keyboard.press("Enter")
         expect(visit.tab.locator("#token-wrong")).to_contain_text("token is not known")
+        visit.tab.keyboard.press("Escape")
+        assert visit.tab.locator("#token").input_value() == ""
+        visit.tab.get_by_role("button", name="Token").click()
         field.fill(token)
         visit.tab.keyboard.press("Enter")
         visit.run().ended("Exited with 0")
+        visit.tab.get_by_role("button", name="Token").click()
+        field.fill("mistyped")
+        visit.tab.keyboard.press("Enter")
+        expect(visit.tab.locator("#token-wrong")).to_contain_text("token is not known")
+        visit.tab.keyboard.press("Escape")
+        visit.run().ended("Exited with 0")  # the good one is still there
         kept = visit.tab.evaluate(
             "() => [JSON.stringify(sessionStorage), JSON.stringify(localStorage), location.href, document.cookie]"
         )
@@ -192,3 +189,23 @@ def test_a_token_is_asked_for_and_used(browser, tmp_path, run_options):
         visit.run()
         expect(field).to_be_focused()
         assert token not in server.log.read_text()
+
+
+def test_a_link_waits_for_the_token_and_then_says_what_is_not_here(browser, tmp_path, run_options):
+    settings = {"tokens_file": str(tmp_path / "tokens.json"), "no_auth": False, "languages": ["python3"], "profiles": ["strict"]}
+    with served(tmp_path, **settings, **run_options) as server, visited(browser, server.url, "401") as visit:
+        token = tokens.add(tmp_path / "tokens.json", "alice")
+        visit.tab.goto(f"{server.url}/{link(language='cobol', code='STOP RUN.', profile='wide')}")
+        field = visit.tab.get_by_role("textbox", name="Token")
+        field.fill(token)
+        visit.tab.keyboard.press("Enter")
+        expect(visit.tab.locator("#notice")).to_contain_text("does not have the language cobol and the profile wide")
+        expect(visit.tab.locator(".cm-content")).to_have_text("STOP RUN.")
+        visit.tab.select_option("#profile", "strict")
+        visit.tab.get_by_role("button", name="Token").click()
+        visit.tab.get_by_role("button", name="Forget").click()
+        visit.tab.get_by_role("button", name="Token").click()
+        field.fill(token)
+        visit.tab.keyboard.press("Enter")
+        expect(visit.tab.locator("#run")).to_be_enabled()
+        expect(visit.tab.locator("#profile")).to_have_value("strict")

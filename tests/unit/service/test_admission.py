@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 
 import pytest
 
+from sandbox.service import admission as admission_module
 from sandbox.service.admission import Admission, Refused
 from sandbox.service.config import Config
 from sandbox.service.tenant import Tenant
@@ -46,10 +48,10 @@ async def settle() -> None:
 def run(test):
     """An asynchronous test."""
 
-    def call():
-        asyncio.run(asyncio.wait_for(test(), 10))
+    @functools.wraps(test)
+    def call(**fixtures):
+        asyncio.run(asyncio.wait_for(test(**fixtures), 10))
 
-    call.__name__ = test.__name__
     return call
 
 
@@ -285,3 +287,52 @@ async def test_one_that_goes_as_it_has_to_give_way_harms_no_newcomer():
     assert newcomer.inside or not newcomer.task.done()
     for visit in (leaving[0], newcomer):
         await visit.out()
+
+
+@run
+async def test_who_waits_for_several_turns_is_passed_after_a_moment(monkeypatch):
+    monkeypatch.setattr(admission_module, "_HOLD_S", 0.05)
+    door = admission(max_concurrency=3)
+    long = Visit(door, A)
+    await settle()
+    group, later = Visit(door, B, turns=3), Visit(door, C)
+    await settle()
+    assert (group.inside, later.inside) == (False, False)
+    await asyncio.sleep(0.1)
+    assert (group.inside, later.inside) == (False, True)
+    for visit in (long, later):
+        await visit.out()
+    await settle()
+    assert group.inside
+    await group.out()
+
+
+@run
+async def test_one_that_gives_up_waiting_for_several_turns_lets_the_others_in():
+    door = admission(max_concurrency=3, queue_seconds=0.2)
+    long = Visit(door, A)
+    await settle()
+    canceled, too_late = Visit(door, B, turns=3), Visit(door, C, turns=3)
+    await settle()
+    canceled.task.cancel()
+    with pytest.raises(Refused):
+        await too_late.task
+    later = Visit(door, B)
+    await settle()
+    assert later.inside
+    for visit in (long, later):
+        await visit.out()
+
+
+@run
+async def test_a_door_that_is_closed_refuses_all_who_wait():
+    door = admission()
+    inside, waits = Visit(door, A), Visit(door, B)
+    await settle()
+    door.close()
+    with pytest.raises(Refused) as refused:
+        await waits.task
+    assert refused.value.reason == "draining"
+    await inside.out()
+    assert (door.running, door.depth) == (0, 0)
+    assert await entered(door) == "draining"
