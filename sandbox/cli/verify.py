@@ -63,7 +63,7 @@ def verify(
     if as_json or not sys.stdout.isatty():
         _say_json(loaded, found, mistakes)
     else:
-        _print(found, mistakes)
+        _print(found, mistakes, _warnings(loaded, found))
     ctx.exit(int(bool(mistakes) or any(item.complaints for item in found)))
 
 
@@ -82,14 +82,20 @@ def _say_json(problem: Problem, found: Sequence[Verified], mistakes: Sequence[In
     said = {
         "problem": problem.name,
         "holds": not mistakes and not any(item.complaints for item in found),
-        "warnings": list(problem.warnings),
+        "warnings": _warnings(problem, found),
         "inputs": [dataclasses.asdict(mistake) for mistake in mistakes],
         "submissions": rows,
     }
     errors.say_json(said)
 
 
-def _print(found: Sequence[Verified], mistakes: Sequence[InputMistake]) -> None:
+def _warnings(problem: Problem, found: Sequence[Verified]) -> list[str]:
+    """Of the package, and what every grading of it warns of (where its time limit comes from)."""
+    common = [note for note in (found[0].report.warnings if found else ()) if all(note in item.report.warnings for item in found)]
+    return list(dict.fromkeys((*problem.warnings, *common)))
+
+
+def _print(found: Sequence[Verified], mistakes: Sequence[InputMistake], warnings: Sequence[str]) -> None:
     rows = [
         (item.name, item.report.language, item.report.verdict.value, "FAIL" if item.complaints else "PASS", item.report.reason)
         for item in found
@@ -101,5 +107,7 @@ def _print(found: Sequence[Verified], mistakes: Sequence[InputMistake]) -> None:
     for mistake in mistakes:
         where = f"{mistake.validator}: {mistake.case}" if mistake.case else mistake.validator
         text.paragraphs(f"{text.one_line(where)}: {text.one_line(mistake.reason)}")
+    for note in warnings:
+        text.paragraphs(f"note: {text.one_line(note)}")
     bad = sum(bool(item.complaints) for item in found)
     text.emit(f"\n{len(found) - bad} hold, {bad} do not\n")

@@ -93,8 +93,10 @@ def find(source: Source, language: Language, own: Collection[str] = ()) -> Entry
 def java_classes(text: str) -> tuple[str, list[str]]:
     """(package, names of classes with a `main` that Java starts), nested ones with "$", in order of appearance."""
     package = ""
-    stack: list[str] = []  # one for each open brace: the name of the class that it belongs to, or ""
-    pending = ""
+    stack: list[
+        tuple[str, bool]
+    ] = []  # for each open brace the name of the class that it belongs to, or "", and whether it is an interface
+    pending = ("", False)
     mains: list[str] = []
     words = [word for word in _JAVA_TOKEN.findall(text) if not word.startswith(("//", "/*"))]
     for index, word in enumerate(words):
@@ -105,14 +107,14 @@ def java_classes(text: str) -> tuple[str, list[str]]:
             before = words[index - 1] if index else ""
             is_record = word != "record" or following[1:2] == ["("] or following[1:2] == ["<"]
             if before != "." and is_record:
-                pending = following[0]
+                pending = (following[0], word == "interface" and before != "@")
         elif word == "{":
             stack.append(pending)
-            pending = ""
+            pending = ("", False)
         elif word == "}" and stack:
             stack.pop()
-        elif word == "main" and following[:1] == ["("] and stack and all(stack) and _is_started(words, index):
-            mains.append("$".join(stack))
+        elif word == "main" and following[:1] == ["("] and _is_started(words, index, stack):
+            mains.append("$".join(name for name, _ in stack))
     return package, list(dict.fromkeys(mains))
 
 
@@ -145,12 +147,15 @@ def _public_class(text: str) -> str:
     return ""
 
 
-def _is_started(words: Sequence[str], index: int) -> bool:
-    """Whether the method at `index` is `static … void main(String…` and is declared, not called."""
+def _is_started(words: Sequence[str], index: int, stack: Sequence[tuple[str, bool]]) -> bool:
+    """Whether the method at `index` is `static … void main(String…`, public (as all in an interface), declared and not called."""
+    if not stack or not all(name for name, _ in stack):
+        return False
     modifiers = words[max(0, index - 12) : index]
     start = max((number for number, word in enumerate(modifiers) if word in ("{", "}", ";")), default=-1)
     head = modifiers[start + 1 :]
-    return head[-1:] == ["void"] and {"public", "static"} <= set(head) and "String" in words[index + 2 : index + 8]
+    wanted = {"static"} if stack[-1][1] else {"public", "static"}
+    return head[-1:] == ["void"] and wanted <= set(head) and "String" in words[index + 2 : index + 8]
 
 
 def _dotted(words: Iterable[str]) -> str:

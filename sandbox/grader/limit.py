@@ -15,7 +15,8 @@ from sandbox.grader.model import Expectation, Problem, Source
 from sandbox.model.digest import sha256
 
 MOST_S = 30.0  # while the limit is not known
-_found: dict[str, float] = {}
+_NAMED = 5
+_found: dict[str, tuple[float, str]] = {}
 _lock = threading.Lock()
 
 
@@ -48,19 +49,28 @@ def with_time_limit(
             if cancel is not None and cancel.is_set:
                 return problem
             _found[key] = found
-        limits = dataclasses.replace(problem.limits, time_s=_found[key], time_is_given=True)
-    said = f"time limit {_found[key]:g} s, found from the accepted submissions"
+        limit, said = _found[key]
+        limits = dataclasses.replace(problem.limits, time_s=limit, time_is_given=True)
     return dataclasses.replace(problem, limits=limits, warnings=(*problem.warnings, said))
 
 
-def _find(problem: Problem, slowest: Callable[[Problem, Source], float | None]) -> float:
+def _find(problem: Problem, slowest: Callable[[Problem, Source], float | None]) -> tuple[float, str]:
+    """(the limit, where it comes from)."""
     generous = dataclasses.replace(problem, limits=dataclasses.replace(problem.limits, time_s=MOST_S, time_is_given=True))
-    times = {}
+    times: dict[str, float] = {}
+    untimed: list[str] = []
     for name, source, expectation in problem.submissions:
-        taken = slowest(generous, source) if bounds_below(expectation) else None
-        if taken is not None:
+        if not bounds_below(expectation):
+            continue
+        taken = slowest(generous, source)
+        if taken is None:
+            untimed.append(name)
+        else:
             times[name] = taken
-    return timing.infer_limit(times, problem.limits)
+    limit = timing.infer_limit(times, problem.limits)
+    origin = "found from the accepted submissions" if times else "by default: no accepted submission could be timed"
+    left_out = f"; not timed, since they did not run to their end: {', '.join(untimed[:_NAMED])}" if untimed else ""
+    return limit, f"time limit {limit:g} s, {origin}{left_out}"
 
 
 def _key(problem: Problem) -> str:

@@ -13,10 +13,10 @@ from sandbox.grader.model import Limits, Verdict
 from sandbox.model.result import Evidence, Outcome, RunResult, Signaled
 
 _STDERR_BYTES = 64 << 10
-# How much of its memory a program must have used for what its runtime says to be believed: a runtime with a heap of
-# its own gives up before the whole limit is used; without one only the limit itself can have refused it.
+_WORDS = 200
+# How much of its memory a program must have used for what its runtime says to be believed: only the limit itself can have
+# refused it. A runtime with a heap of its own refuses one large request while little is used, and is believed.
 _NEAR_LIMIT = 0.9
-_NEAR_HEAP = 0.5
 _MEANINGS: Mapping[str, str] = {
     "SIGSEGV": "an access to memory that is not its own, or a stack that is too deep",
     "SIGFPE": "a division by zero, or another impossible integer operation",
@@ -53,7 +53,8 @@ def of_run(run: RunResult, limits: Limits, *, language: Language | None = None) 
     if isinstance(run.exit, Signaled):
         meaning = _MEANINGS.get(run.exit.name, "")
         return Verdict.RTE, f"ended by {run.exit.name}{f': {meaning}' if meaning else ''}"
-    return Verdict.RTE, f"ended with exit code {run.exit.code}, 0 is expected"
+    complaint = run.stderr[-_STDERR_BYTES:].decode("utf-8", "replace").strip().rpartition("\n")[2][:_WORDS]
+    return Verdict.RTE, f"ended with exit code {run.exit.code}, 0 is expected{f': {complaint}' if complaint else ''}"
 
 
 def cpu_s(run: RunResult) -> float:
@@ -102,8 +103,7 @@ def _out_of_memory(run: RunResult, limits: Limits, language: Language | None) ->
     if language is None:
         return ""
     said = next((word for word in language.run.memory_errors if word.encode() in run.stderr[-_STDERR_BYTES:]), "")
-    part = _NEAR_HEAP if language.run.own_heap else _NEAR_LIMIT
-    if said and run.usage.memory_peak_bytes >= part * limits.memory_bytes:
+    if said and (language.run.own_heap or run.usage.memory_peak_bytes >= _NEAR_LIMIT * limits.memory_bytes):
         return f"{_memory_sentence(run, limits, language)}; it ended with {said!r}"
     return ""
 

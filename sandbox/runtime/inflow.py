@@ -32,7 +32,7 @@ class Inflow:
 
     def open(self) -> int:
         """Make the pipe. Returns the payload's end."""
-        reader, self.fd = os.pipe2(os.O_CLOEXEC)
+        reader, self.fd = pipe(0o444)
         return reader
 
     def begin(self) -> None:
@@ -142,6 +142,17 @@ class Inflow:
             with contextlib.suppress(OSError):
                 os.close(self.fd)
         self.fd = -1
+
+
+def pipe(mode: int) -> tuple[int, int]:
+    """(reader, writer) of a pipe that a payload may open again by its name (/dev/stdin), though it belongs to our user.
+
+    Args:
+        mode: 0o444 for what it reads, 0o222 for what it writes: in the other direction nobody opens it.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.fchmod(reader, mode)
+    return reader, writer
 
 
 def widen(fd: int, size: int) -> None:

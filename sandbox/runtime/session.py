@@ -21,7 +21,7 @@ from sandbox.model.errors import LauncherDied, ResourceError
 from sandbox.model.launch import Ended
 from sandbox.runtime.capture import Capture
 from sandbox.runtime.feed import Feed
-from sandbox.runtime.inflow import Inflow, widen
+from sandbox.runtime.inflow import Inflow, pipe, widen
 
 DRAIN_SECONDS = 0.2
 DRAIN_BYTES = 16 << 20
@@ -106,7 +106,7 @@ class Session:
             return
         self.passed.append((launch.FD_STDIN, self._inflow.open()))
         for bit, capture in ((launch.FD_STDOUT, self.out), (launch.FD_STDERR, self.err)):
-            reader, writer = os.pipe2(os.O_CLOEXEC)
+            reader, writer = pipe(0o222)
             self.passed.append((bit, writer))
             self._watch_output(reader, capture)
         self._inflow.begin()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import AsyncSandbox, Outcome, RequestError, Sandbox
+from sandbox import AsyncSandbox, Exited, Outcome, RequestError, Sandbox
 from tests.conftest import ROOT
 from tests.support.clock import limit, seconds
 from tests.support.programs import INSIDE
@@ -162,3 +162,11 @@ for source in (bytes(10_000_000), iter([bytes(10_000_000)])):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=seconds(60), check=False)
     assert (done.returncode, done.stdout) == (0, "exited\nexited\n"), done.stderr
     assert done.returncode != -signal.SIGPIPE
+
+
+def test_streams_can_be_opened_by_their_names(run_options):
+    """As JavaScript, shells and contest programs do; the pipes are of the caller's user, who is another one inside."""
+    words = "cat /dev/stdin; echo out > /dev/stdout; echo err > /dev/stderr; echo more >> /proc/self/fd/1"
+    with Sandbox("default", **run_options) as box:
+        result = box.run(["sh", "-c", words], stdin=b"in\n")
+    assert (result.exit, result.stdout, result.stderr) == (Exited(0), b"in\nout\nmore\n", b"err\n")

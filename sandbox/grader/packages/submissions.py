@@ -31,6 +31,8 @@ def read(reading: Reading, *, legacy: bool) -> tuple[tuple[str, Source, Expectat
     found: list[tuple[str, Source, Expectation]] = []
     for directory in folder.names("submissions"):
         if not folder.is_folder(f"submissions/{directory}"):
+            if directory != _RULES.rpartition("/")[2] and not directory.lower().endswith(_NO_PROGRAM):
+                reading.warnings.append(f"submissions/{directory}: is in no folder that says what it claims, and was left out")
             continue
         for name in folder.names(f"submissions/{directory}"):
             path = f"{directory}/{name}"

@@ -190,7 +190,8 @@ ATTACKS_ITS_INTERACTOR = """
     mark = "4b" + "1d"
     seen = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        for name in ("cmdline", "environ", "maps", "cwd/judge.ans", "root/work/judge.ans", "fd/0"):
+        own = pid == str(os.getpid())  # whose input has no end yet
+        for name in ("cmdline", "environ", "maps", "cwd/judge.ans", "root/work/judge.ans", "fd/0")[: -own or None]:
             try:
                 if mark in open(f"/proc/{pid}/{name}", errors="replace").read(10_000):
                     seen.append(name)

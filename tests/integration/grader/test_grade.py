@@ -248,6 +248,13 @@ def test_a_time_limit_that_is_not_given_is_found_once(tmp_path):
 
 
 @pytest.mark.requires("gcc")
+def test_where_a_time_limit_comes_from_is_told(tmp_path):
+    submissions = (("accepted/broken.c", c("int main( {"), Expectation(use_for_time_limit="lower")),)
+    (none,) = verify_all(make(tmp_path, limits={"time_is_given": False}, submissions=submissions))
+    assert any("by default" in note and "accepted/broken.c" in note for note in none.report.warnings)
+
+
+@pytest.mark.requires("gcc")
 def test_who_has_to_be_too_slow_has_to_be_so_by_a_margin(tmp_path):
     limits = {"time_is_given": False, "time_resolution": 0.1, "ac_to_time_limit": 1.0, "time_limit_to_tle": 2.0}
     accepted = Expectation(permitted=frozenset({Verdict.AC}), use_for_time_limit="lower")

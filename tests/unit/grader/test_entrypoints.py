@@ -128,6 +128,9 @@ JAVA = "public class {name} {{ public static void main(String[] args) {{ }} }}"
         ("record A(int x) { public static void main(String[] a) {} }", ("", ["A"])),
         ("enum A { X, Y { void f() {} }; public static void main(String[] a) {} }", ("", ["A"])),
         ("interface A { public static void main(String[] a) {} }", ("", ["A"])),
+        ("interface A { static void main(String[] a) {} }", ("", ["A"])),  # what is in an interface is public
+        ("@interface A {} class B { static void main(String[] a) {} }", ("", [])),
+        ("interface A { class B { static void main(String[] a) {} } }", ("", [])),
         ("class A { // public static void main(String[] a) {}\n }", ("", [])),
         ("class A { /* public static void main(String[] a) {} */ }", ("", [])),
         ('class A { String s = "public static void main(String[] a) {"; }', ("", [])),

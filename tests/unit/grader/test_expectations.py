@@ -160,7 +160,10 @@ def test_folders_and_beside(claims):
         ("accepted/one.py", {"one.py": b"3"}),
         ("accepted/two", {"a.c": b"1", "b.h": b"2"}),
     ]
-    assert problem.warnings == ("submissions/accepted/README.md: was not taken for a submission",)
+    assert problem.warnings == (
+        "submissions/accepted/README.md: was not taken for a submission",
+        "submissions/loose.py: is in no folder that says what it claims, and was left out",
+    )
 
 
 def test_what_is_laid_aside_is_no_submission(claims):

@@ -92,6 +92,11 @@ def test_exactly_the_limit_is_in_time():
         ({"outcome": Outcome.CANCELED}, Verdict.JE, "the run was canceled before the program ended"),
         ({"end": Exited(3)}, Verdict.RTE, "ended with exit code 3, 0 is expected"),
         (
+            {"end": Exited(1), "stderr": b"Traceback\nKeyError: 3\n"},
+            Verdict.RTE,
+            "ended with exit code 1, 0 is expected: KeyError: 3",
+        ),
+        (
             {"outcome": Outcome.SIGNALED, "end": Signaled(11)},
             Verdict.RTE,
             "ended by SIGSEGV: an access to memory that is not its own, or a stack that is too deep",
@@ -120,11 +125,11 @@ def test_every_outcome_has_a_verdict():
         ("cpp", b"what():  std::bad_alloc\n", 3 * MIB, Verdict.RTE),
         ("java", b"java.lang.OutOfMemoryError: Java heap space\n", 90 * MIB, Verdict.MLE),
         ("java", b"java.lang.OutOfMemoryError: Java heap space\n", 33 * MIB, Verdict.MLE),
-        ("java", b"java.lang.OutOfMemoryError\n", 20 * MIB, Verdict.RTE),
+        ("java", b"java.lang.OutOfMemoryError\n", 20 * MIB, Verdict.MLE),  # one large request, which its heap refused
         ("c", b"MemoryError", 64 * MIB, Verdict.RTE),
     ],
 )
-def test_out_of_memory_by_its_own_word_needs_the_memory_that_was_used(language, said, memory, verdict):
+def test_out_of_memory_by_its_own_word_needs_the_memory_that_was_used_or_a_heap_of_its_own(language, said, memory, verdict):
     assert of(end=Exited(1), language=language, stderr=said, memory=memory)[0] is verdict
 
 
