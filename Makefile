@@ -1,7 +1,7 @@
 # Every target sets up first; a second set-up is a check of 0.2 s.
 PY := .venv/bin/python
-# Two for each CPU: most tests wait for something most of the time.
-PYTEST_WORKERS ?= $(shell n=$$(nproc); echo $$((n > 4 ? 8 : 2 * n)))
+# Three for two CPUs: most tests wait for something most of the time.
+PYTEST_WORKERS ?= $(shell n=$$(nproc); echo $$((n > 5 ? 8 : n + (n + 1) / 2)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
