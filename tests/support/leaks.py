@@ -129,7 +129,7 @@ def own_groups() -> set[str]:
 
 
 def assert_clean(before: Traces) -> None:
-    """Fail unless everything is as `before`; what the kernel takes down by itself gets a second."""
+    """Fail unless everything is as `before`; what the kernel takes down by itself gets five seconds."""
     wait_until(lambda: not Traces.take().differences(before), seconds(5), f"left behind: {Traces.take().differences(before)}")
 
 
