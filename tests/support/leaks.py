@@ -129,8 +129,8 @@ def own_groups() -> set[str]:
 
 
 def assert_clean(before: Traces) -> None:
-    """Fail unless everything is as `before`; what the kernel takes down by itself gets five seconds."""
-    wait_until(lambda: not Traces.take().differences(before), seconds(5), f"left behind: {Traces.take().differences(before)}")
+    """Fail unless everything is as `before`; what the kernel takes down by itself gets a second."""
+    wait_until(lambda: not Traces.take().differences(before), seconds(1), f"left behind: {Traces.take().differences(before)}")
 
 
 def _names(place: str) -> list[str]:
