@@ -14,9 +14,10 @@ from sandbox.model.result import Evidence, Outcome, RunResult, Signaled
 
 _STDERR_BYTES = 64 << 10
 _WORDS = 200
-# How much of its memory a program must have used for what its runtime says to be believed: only the limit itself can have
-# refused it. A runtime with a heap of its own refuses one large request while little is used, and is believed.
+# How much of its memory a program must have used for what its runtime says to be believed: a runtime with a heap of
+# its own gives up before the whole limit is used; without one only the limit itself can have refused it.
 _NEAR_LIMIT = 0.9
+_NEAR_HEAP = 0.5
 _MEANINGS: Mapping[str, str] = {
     "SIGSEGV": "an access to memory that is not its own, or a stack that is too deep",
     "SIGFPE": "a division by zero, or another impossible integer operation",
@@ -103,7 +104,8 @@ def _out_of_memory(run: RunResult, limits: Limits, language: Language | None) ->
     if language is None:
         return ""
     said = next((word for word in language.run.memory_errors if word.encode() in run.stderr[-_STDERR_BYTES:]), "")
-    if said and (language.run.own_heap or run.usage.memory_peak_bytes >= _NEAR_LIMIT * limits.memory_bytes):
+    part = _NEAR_HEAP if language.run.own_heap else _NEAR_LIMIT
+    if said and run.usage.memory_peak_bytes >= part * limits.memory_bytes:
         return f"{_memory_sentence(run, limits, language)}; it ended with {said!r}"
     return ""
 

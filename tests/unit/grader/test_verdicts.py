@@ -125,11 +125,11 @@ def test_every_outcome_has_a_verdict():
         ("cpp", b"what():  std::bad_alloc\n", 3 * MIB, Verdict.RTE),
         ("java", b"java.lang.OutOfMemoryError: Java heap space\n", 90 * MIB, Verdict.MLE),
         ("java", b"java.lang.OutOfMemoryError: Java heap space\n", 33 * MIB, Verdict.MLE),
-        ("java", b"java.lang.OutOfMemoryError\n", 20 * MIB, Verdict.MLE),  # one large request, which its heap refused
+        ("java", b"java.lang.OutOfMemoryError\n", 20 * MIB, Verdict.RTE),
         ("c", b"MemoryError", 64 * MIB, Verdict.RTE),
     ],
 )
-def test_out_of_memory_by_its_own_word_needs_the_memory_that_was_used_or_a_heap_of_its_own(language, said, memory, verdict):
+def test_out_of_memory_by_its_own_word_needs_the_memory_that_was_used(language, said, memory, verdict):
     assert of(end=Exited(1), language=language, stderr=said, memory=memory)[0] is verdict
 
 
