@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +12,7 @@ from sandbox.cli import errors, grading, text
 from sandbox.model.errors import RequestError
 
 if TYPE_CHECKING:
-    from sandbox.grader.functions import Sample
+    pass
 
 _EPILOG = """\b
 Examples:
@@ -69,7 +68,8 @@ def evaluate(
     grading.check_place(out)
     with function_files.Results(out, restart=restart) as results, grading.bar() as tell:
         missing = [index for index, key in enumerate(keys) if (index, key) not in results.done]
-        for done, result in enumerate(functions.iterate(_chosen(samples, missing), **options), len(samples) - len(missing) + 1):
+        graded = functions.iterate([samples[index] for index in missing], **options)
+        for done, result in enumerate(graded, len(samples) - len(missing) + 1):
             index = missing[result.index]
             results.add(dataclasses.replace(result, index=index), keys[index])
             tell(result.task_id, done, len(samples))
@@ -80,10 +80,6 @@ def evaluate(
     else:
         _print(found)
     ctx.exit(2 if "JE" in found["verdicts"] else 0)
-
-
-def _chosen(samples: list[Sample], indices: list[int]) -> Iterator[Sample]:
-    return (samples[index] for index in indices)
 
 
 def _print(found: dict[str, Any]) -> None:

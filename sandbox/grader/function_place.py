@@ -12,6 +12,7 @@ from typing import Any
 from sandbox.grader import boxes
 from sandbox.model import bytecode
 from sandbox.model.policy import Mount
+from sandbox.policy import load  # noqa: F401 - Profile.load needs it: it comes with this module, and not in the middle of a call
 from sandbox.policy.profile import Profile
 
 _PLACE = "/opt/sandbox-grader"

@@ -11,22 +11,21 @@ import itertools
 import json
 import math
 import os
-import secrets
 import tempfile
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandbox.api import MapItem, Request, Sandbox
+from sandbox.api import MapItem, Sandbox
 from sandbox.grader import function_place
+from sandbox.grader.function_asked import Asked, Items, Pool
 from sandbox.grader.model import Verdict
 from sandbox.model.errors import RequestError, SandboxError
 from sandbox.model.result import Exited, Outcome, RunResult
 
-_COMMAND = ("python3", "-c", "from inside.function_judge import main; main()")
 _MOST_CODE_BYTES = 1 << 20
 _MOST_STDERR_BYTES = 4096
 _MOST_SECONDS = 3600
@@ -198,8 +197,8 @@ def iterate(
         jobs: sandboxes at once; the cores by default.
         batch: samples that share a sandbox, one after the other, as long as none of them leaves anything behind; what has no
             clear verdict there is judged again in a sandbox of its own. 1: each sample has its own. More is faster, and for
-            samples of one origin only: between two of them there is no wall but what decision 0015 names. It is the most: of
-            samples that can be counted each job gets as many as any other.
+            samples of one origin only: between two of them there is no wall but what decision 0015 names. It is the most: of a
+            list each job takes as many as it gets through.
         profile: one with a warm interpreter, or any that runs python3.
         allow_degraded: grade also where the host lacks control groups.
 
@@ -208,70 +207,56 @@ def iterate(
     if batch < 1 or not 0 < time_limit_s <= _MOST_SECONDS:
         raise RequestError(f"batch must be at least 1, time_limit_s above 0 and at most {_MOST_SECONDS}: {batch}, {time_limit_s}")
     jobs = jobs or len(os.sched_getaffinity(0))
-    batch = _even(len(samples), jobs, batch) if isinstance(samples, Sized) else batch
-    source = iter(enumerate(samples))
-    again: deque[list[tuple[int, Sample]]] = deque()
+    pool = Pool(samples, jobs) if isinstance(samples, Sequence) and batch > 1 else None
+    source = enumerate(() if pool else samples)
+    again: deque[Items] = deque()
+    handed: list[Asked] = []
 
-    def requests() -> Iterator[_Asked]:
-        while items := again.popleft() if again else list(itertools.islice(source, batch)):
-            yield _Asked(items, time_limit_s)
+    def requests(fresh: Iterator[Asked]) -> Iterator[Asked]:
+        while one := Asked(again.popleft(), time_limit_s) if again else next(fresh, None):
+            handed.append(one)
+            yield one
 
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sandbox-grader-")))
         made = function_place.profile(profile, function_place.copied(place), time_limit_s * batch, memory)
         box = stack.enter_context(Sandbox(made, max_concurrency=jobs, parked=0, allow_degraded=allow_degraded))
+        stack.callback(_close, handed)
+        batches = (Asked(items, time_limit_s) for items in iter(lambda: list(itertools.islice(source, batch)), []))
         more = True
         while more:
-            for answer in box.map(requests()):
+            for answer in box.map(requests(pool.requests(batch, time_limit_s) if pool else batches)):
+                answer.request.close()
+                handed.remove(answer.request)
                 results, rest = results_of(answer)
                 again.extend(rest)
                 yield from results
-            more = bool(again)
+            more = bool(again or pool)
 
 
-def _even(count: int, jobs: int, most: int) -> int:
-    """How many of `count` samples share a sandbox, so that the last of `jobs` ends with the first; at most `most`."""
-    rounds = math.ceil(count / (jobs * most))
-    return max(1, math.ceil(count / (jobs * max(1, rounds))))
+def _close(handed: list[Asked]) -> None:
+    for one in handed:
+        one.close()
 
 
-class _Asked(Request):
-    """A request that still knows its samples, and the tokens that only their judges are told."""
-
-    __slots__ = ("items", "tokens")
-
-    def __init__(self, items: list[tuple[int, Sample]], time_limit_s: float) -> None:
-        alone = len(items) == 1
-        self.items = items
-        self.tokens = [secrets.token_hex(16) for _ in items]
-        parts = [json.dumps({"count": len(items), "wall_s": 0 if alone else time_limit_s}).encode("ascii")]
-        for (_, item), token in zip(items, self.tokens, strict=True):
-            task = {"token": token, "tests": item.tests, "prompt": item.prompt, "entry_points": list(item.entry_points)}
-            parts += [item.program.encode("utf-8", "surrogatepass"), json.dumps(task).encode("ascii")]
-        alone_limits = {"cpu": f"{math.ceil(time_limit_s * 1000)}ms", "wall": f"{math.ceil(time_limit_s * 2000)}ms"}
-        # The judge ends who takes too long; where nothing goes on for longer than that, the judge itself was stopped.
-        limits = alone_limits if alone else {"idle": f"{math.ceil(time_limit_s * 1000) + 1000}ms"}
-        super().__init__(_COMMAND, stdin=b"".join(b"%016x" % len(part) + part for part in parts), limits=limits)
-
-
-def results_of(answer: MapItem) -> tuple[list[FunctionResult], list[list[tuple[int, Sample]]]]:
+def results_of(answer: MapItem) -> tuple[list[FunctionResult], list[Items]]:
     """Pure: what is decided about the samples of a run, and which are to be judged again, together or alone.
 
     Only a report with its token is the judge's. In a batch a test that held or failed is final, because nothing that another
     sample left was there; how a process of the completion died is told apart from limits in a sandbox of its own.
     """
-    asked: _Asked = answer.request
+    asked: Asked = answer.request
     run = answer.result
     if run is None:
         words = str(answer.error) if isinstance(answer.error, SandboxError) else f"{type(answer.error).__name__}: {answer.error}"
         return [FunctionResult(index, item.task_id, Verdict.JE, words, extra=item.extra) for index, item in asked.items], []
     reports = _reports(run.stdout)
-    if len(asked.items) == 1:
+    if asked.alone:
         ((index, item),) = asked.items
         return [_alone(index, item, run, reports.get(asked.tokens[0]))], []
     results: list[FunctionResult] = []
-    alone: list[list[tuple[int, Sample]]] = []
-    unsaid: list[tuple[int, Sample]] = []
+    alone: list[Items] = []
+    unsaid: Items = []
     for (index, item), token in zip(asked.items, asked.tokens, strict=True):
         result = _reported(index, item, reports.get(token))
         if result is None:

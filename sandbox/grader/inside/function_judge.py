@@ -287,10 +287,10 @@ def _is_test_case(kind: type) -> bool:
     return any(base.__module__ == "unittest.case" and base.__name__ == "TestCase" for base in kind.__mro__[1:])
 
 
-def _read_part() -> bytes:
-    """The next part of standard input: its length as 16 hexadecimal digits, and the part."""
-    part: bytes = _STDIN.read(int(_STDIN.read(16), 16))
-    return part
+def _read_part() -> bytes | None:
+    """The next part of standard input: its length as 16 hexadecimal digits, and the part. None: there is no other."""
+    head = _STDIN.read(16)
+    return _STDIN.read(int(head, 16)) if head else None
 
 
 _STDIN: Any = None  # opened by the judge, when the nursery is there
@@ -337,9 +337,9 @@ def main() -> NoReturn:
     os.dup2(2, 1)
     sys.path[:] = [place for place in sys.path if place]  # nothing is imported from where completions can write
     _STDIN = open(0, "rb", closefd=False)  # noqa: SIM115
-    settings = json.loads(_read_part())
-    for _ in range(settings["count"]):
-        source, task = _read_part(), json.loads(_read_part())
+    settings = json.loads(_read_part() or b"")
+    while (source := _read_part()) is not None:
+        task = json.loads(_read_part() or b"")
         before = _interpreter()
         try:
             report, orderly = _judged(control, source, task, settings["wall_s"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ RIGHT = "def square(x):\n    return x * x\n"
 
 @pytest.fixture
 def grade(degraded: bool):
-    def call(programs: list[str | Sample], **options: Any) -> list[FunctionResult]:
-        samples = [one if isinstance(one, Sample) else Sample("t", one, TEST, entry_points=("square",)) for one in programs]
+    def call(programs: list[str | Sample] | Iterator[Sample], **options: Any) -> list[FunctionResult]:
+        samples: Any = programs
+        if isinstance(programs, list):
+            samples = [one if isinstance(one, Sample) else Sample("t", one, TEST, entry_points=("square",)) for one in programs]
         return evaluate(samples, allow_degraded=degraded, **{"time_limit_s": 3.0, **options})
 
     return call
@@ -64,16 +67,29 @@ def test_what_a_sample_leaves_or_kills_harms_no_other(grade, name):
 def test_by_default_each_sample_has_a_sandbox_of_its_own(grade, monkeypatch):
     together = []
 
-    class Asked(functions._Asked):
-        def __init__(self, items, time_limit_s):
-            together.append(len(items))
-            super().__init__(items, time_limit_s)
+    def results_of(answer):
+        together.append(len(answer.request.items))
+        return results_of_each(answer)
 
-    monkeypatch.setattr(functions, "_Asked", Asked)
+    results_of_each = functions.results_of
+    monkeypatch.setattr(functions, "results_of", results_of)
     assert all(result.passed for result in grade([RIGHT] * 3))
     assert together == [1, 1, 1]
     assert all(result.passed for result in grade([RIGHT] * 3, batch=3, jobs=1))
     assert together[3:] == [3]
+
+
+def test_a_list_is_shared_out_as_judges_get_through_it_and_an_iterable_as_it_comes(grade):
+    """More samples than a sandbox may have, and one among them that ends its sandbox."""
+    leaves, _ = INTERFERENCE["leaves files"]
+    wrong = RIGHT.replace("*", "+")
+    programs = [wrong if number % 7 == 3 else leaves if number == 5 else RIGHT for number in range(40)]
+    samples = [Sample(f"t{number}", program, TEST, entry_points=("square",)) for number, program in enumerate(programs)]
+    expected = ["WA" if number % 7 == 3 else "AC" for number in range(40)]
+    for given in (samples, iter(samples)):
+        results = grade(given, batch=12, jobs=2)
+        assert [result.verdict for result in results] == expected
+        assert [result.task_id for result in results] == [f"t{number}" for number in range(40)]
 
 
 @pytest.mark.claim("SEC-FG-01")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.grader import function_place, functions
+from sandbox.grader import function_asked, function_place, functions
 from sandbox.grader.functions import FunctionResult, Sample, evaluate
 from sandbox.grader.model import Verdict
 from tests.support.hostile_functions import FORGERIES, LEFTOVERS, SPY
@@ -155,7 +155,7 @@ def square(x):
 def test_a_printed_proof_needs_the_token_and_the_stream(changed, grade, monkeypatch, token, stream):
     """Two layers: each of them is enough; without both the proof is believed."""
     if token:
-        monkeypatch.setattr(functions.secrets, "token_hex", lambda _: "x")
+        monkeypatch.setattr(function_asked.secrets, "token_hex", lambda _: "x")
     if stream:
         changed(with_standard_output)
 

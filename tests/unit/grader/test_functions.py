@@ -12,6 +12,7 @@ import pytest
 
 from sandbox.api import MapItem
 from sandbox.grader import function_files, functions
+from sandbox.grader.function_asked import Asked
 from sandbox.grader.functions import FunctionResult, Sample, pass_at_k, sample, summary
 from sandbox.grader.inside.wire import Ended, Peer, Remote
 from sandbox.grader.model import Verdict
@@ -78,7 +79,7 @@ def test_samples_that_are_none(row, words):
 
 
 def answer(lines, tokens=("A", "B", "C"), **changes):
-    asked = functions._Asked([(number, Sample(f"t{number}", "", "")) for number in range(len(tokens))], 1.0)
+    asked = Asked([(number, Sample(f"t{number}", "", "")) for number in range(len(tokens))], 1.0)
     asked.tokens = list(tokens)
     stdout = "".join(json.dumps(line) + "\n" for line in lines).encode()
     return MapItem(index=0, request=asked, result=make_result(stdout=stdout, **changes))
@@ -263,11 +264,3 @@ def test_a_file_of_something_else_is_not_appended_to(tmp_path):
     with pytest.raises(RequestError, match="is no result"):
         function_files.Results(str(path))
     assert path.read_text() == '{"mine": 1}\n'
-
-
-@pytest.mark.parametrize(
-    ("count", "jobs", "most", "size"),
-    [(164, 2, 128, 82), (164, 2, 32, 28), (164, 2, 1, 1), (164, 200, 128, 1), (0, 2, 32, 1), (65, 1, 64, 33), (3, 2, 128, 2)],
-)
-def test_batches_are_equally_big_and_never_above_the_most(count, jobs, most, size):
-    assert functions._even(count, jobs, most) == size
