@@ -60,6 +60,7 @@ class Attempt:
     transcript: Transcript = field(default_factory=Transcript)
     beside_s: float = 0.0  # CPU seconds of the interactor
     starved: bool = False  # others had its core: what a clock said does not count
+    stolen_s: float | None = None  # that the hypervisor took from its core meanwhile
 
 
 @dataclass(slots=True)
@@ -151,17 +152,14 @@ class _Judging:
     def _measured(self, now: _Pass) -> Attempt:
         """The attempt that counts: near the limit the fastest of several."""
         limits = self.stage.problem.limits
-        cpus = self.core.cpus
-        before = timing.read_steal(cpus)
         attempts = [self._watched(now)]
         while not self.cancel.is_set and _is_doubtful(attempts, limits.time_s, repeated=self.stage.repeated):
             if attempts[-1].starved:
                 self.core = Core(self.core.number, ())  # others use it: the next attempt may run wherever there is room
             attempts.append(self._watched(now))
-        steal = timing.between(before, timing.read_steal(cpus))
         runs = [attempt.run for attempt in attempts]
         best = min(attempts, key=lambda attempt: (attempt.starved, attempt.verdict is Verdict.TLE, timing.cpu_s(attempt.run)))
-        found = timing.record(runs, best.run, self.core.cpus, steal)
+        found = timing.record(runs, best.run, self.core.cpus, timing.total(attempt.stolen_s for attempt in attempts))
         if self.timed is None or found.cpu_s > self.timed[0].cpu_s:
             self.timed = found, best.run
         self.memory_bytes = max(self.memory_bytes, best.run.usage.memory_peak_bytes)
@@ -170,12 +168,13 @@ class _Judging:
     def _watched(self, now: _Pass) -> Attempt:
         """An attempt whose clocks count only when the program could have run."""
         cpus = self.core.cpus
-        before, stolen_before = timing.read_idle(cpus), timing.read_steal(cpus)
+        before = timing.counted(cpus)
         attempt = self._attempt(now)
-        idle = timing.between(before, timing.read_idle(cpus))
+        after = timing.counted(cpus)
+        idle = timing.between(before.idle_s, after.idle_s)
+        attempt.stolen_s = timing.between(before.steal_s, after.steal_s)
         wall = attempt.run.usage.wall_ns / 1e9
-        stolen = timing.between(stolen_before, timing.read_steal(cpus)) or 0.0
-        fair = timing.has_fair_share() and stolen < wall / 2
+        fair = timing.has_fair_share() and (attempt.stolen_s or 0.0) < wall / 2
         if attempt.verdict is Verdict.TLE and timing.starved(attempt.run, idle, attempt.beside_s, fair=fair):
             reason = f"the host was too busy: the program had {timing.cpu_s(attempt.run):.2f} s of CPU time in {wall:.2f} s"
             return dataclasses.replace(attempt, verdict=Verdict.JE, reason=reason, starved=True)

@@ -76,6 +76,7 @@ class Store:
         self.root = root
         self._max_bytes = max_bytes
         self._max_entries = max_entries
+        self._sizes: dict[tuple[str, int], int] = {}  # (name, inode) → bytes: an entry stays as it was made
 
     def get(self, key: str) -> Entry | None:
         """The entry of `key`, verified and locked; None when there is none that is whole."""
@@ -142,16 +143,21 @@ class Store:
 
     def _evict(self, root: int) -> None:
         """Remove what is too much, and drafts that were left by processes that died."""
-        kept = []
+        kept: list[tuple[int, str, int]] = []
+        before, now = self._sizes, {}
         for name in os.listdir(root):
             with contextlib.suppress(OSError):
                 found = os.stat(name, dir_fd=root, follow_symlinks=False)
-                if not name.startswith("."):
-                    kept.append((found.st_mtime_ns, _size(root, name), name))
-                elif _now(root) - found.st_mtime > _DRAFT_AGE_S:
-                    remove(root, name)
-        total, count = sum(size for _, size, _ in kept), len(kept)
-        for _, size, name in sorted(kept):
+                if name.startswith("."):
+                    if _now(root) - found.st_mtime > _DRAFT_AGE_S:
+                        remove(root, name)
+                    continue
+                item = name, found.st_ino
+                size = now[item] = before[item] if item in before else _size(root, name)
+                kept.append((found.st_mtime_ns, name, size))
+        self._sizes = now
+        total, count = sum(size for _, _, size in kept), len(kept)
+        for _, name, size in sorted(kept):
             if total <= self._max_bytes and count <= self._max_entries:
                 return
             if self._discard(root, name):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.grader import function_asked, function_place, functions
+from sandbox.grader import function_asked, function_place
 from sandbox.grader.functions import FunctionResult, Sample, evaluate
 from sandbox.grader.model import Verdict
 from tests.support.hostile_functions import FORGERIES, LEFTOVERS, SPY

@@ -55,7 +55,7 @@ def test_more_comes_when_the_judge_has_begun_with_its_last_sample():
     fed = asked.options["stdin"]
     settings, first = next(fed), next(fed)
     assert [json.loads(part) for part in parts(settings)] == [{"wall_s": 1.0}]
-    assert [part for part in parts(first)[::2]] == [f"program {number}".encode() for number in range(4)]
+    assert list(parts(first)[::2]) == [f"program {number}".encode() for number in range(4)]
     told = asked.options["on_stdout"]
     told(b"report\nre")
     told(b"port\n")

@@ -145,7 +145,7 @@ def watched(monkeypatch, tmp_path, idle, verdict=Verdict.TLE, *, fair=False):
     run = make_result(outcome=Outcome.IDLE_TIME, usage=usage)
     readings = [reading for number in range(9) for reading in (10.0 * number, 10.0 * number + idle[min(number, len(idle) - 1)])]
     clock = iter(readings)
-    monkeypatch.setattr(judging.timing, "read_idle", lambda cpus: next(clock))
+    monkeypatch.setattr(judging.timing, "counted", lambda cpus: judging.timing.Counted(next(clock), 0.0))
     monkeypatch.setattr(judging.timing, "has_fair_share", lambda: fair)
     made = []
 

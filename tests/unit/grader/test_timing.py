@@ -150,6 +150,14 @@ def test_the_time_in_which_cores_were_free():
     assert timing.idle_s(text, (7,), 100) is None
     assert timing.between(1.5, 4.0) == 2.5
     assert timing.between(None, 4.0) is None
+    assert (timing.total([1.5, 0.25]), timing.total([]), timing.total([1.5, None])) == (1.75, 0, None)
+
+
+def test_counters_of_this_host_grow():
+    before = timing.counted(())
+    after = timing.counted(())
+    assert before.steal_s is not None
+    assert before.steal_s <= after.steal_s
 
 
 def test_a_core_is_lent_to_one_at_a_time():
