@@ -112,6 +112,18 @@ class Sandbox:
             launchers=max_launchers,
         )
 
+    def prepare(self, parked: int = 1) -> None:
+        """Start the launcher now and not with the first run, and have sandboxes parked for the first runs; safe to call again.
+
+        Args:
+            parked: how many; at most what the Sandbox keeps parked. They come by and by, and go when no run comes for 10 s.
+
+        Raises SandboxError where the host cannot run sandboxes.
+        """
+        if parked < 0:
+            raise RequestError(f"parked must be at least 0, not {parked}")
+        self._engine.prepare(parked)
+
     def start(self, argv: Sequence[Word], **options: Unpack[RunOptions]) -> Run:
         """Launch and return at once."""
         job, timeout = _job(self.profile, self._limits, argv, options)
@@ -162,6 +174,12 @@ class AsyncSandbox:
 
     def __init__(self, profile: AnyProfile = "default", **options: Any) -> None:
         self._sandbox = Sandbox(profile, **options)
+
+    async def prepare(self, parked: int = 1) -> None:
+        """As `Sandbox.prepare`."""
+        import asyncio
+
+        await asyncio.to_thread(self._sandbox.prepare, parked)
 
     async def start(self, argv: Sequence[Word], **options: Unpack[RunOptions]) -> AsyncRun:
         """Launch and return at once. Iterate over the handle for the output as it comes."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from sandbox.api import Run, Sandbox, Stdin
@@ -29,39 +30,84 @@ _MAX_STACK = 1 << 30
 _SCRATCH = 512 << 20
 _COLLECT = 64 << 20  # the feedback of a validator is read into this process
 _MAX_CASE_FILES = 64 << 20
+_AHEAD = 8  # sandboxes that are parked for each core while a submission is being compiled
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What programs of one language run in, for one problem.
+
+    Attributes:
+        profile: wide enough for `memory_bytes`.
+        limits: of the problem.
+        memory_bytes: limit of a run: what the problem allows and what the language's runtime takes for itself.
+        allow_degraded: runs accept weaker stand-ins where the host has no control groups.
+    """
+
+    profile: Profile
+    language: Language
+    limits: Limits
+    memory_bytes: int
+    allow_degraded: bool = False
+
+    def prepare(self, cores: Sequence[Sequence[int]], cases: int, *, writable: bool) -> None:
+        """Start the launchers for so many cases on these cores, and park sandboxes there, before there is a program.
+
+        Nothing is said of what fails: the first case says it.
+        """
+        each = -(-cases // max(1, len(cores)))
+        with suppress(SandboxError):
+            profile, holds = self._with_files({}, writable=writable)
+            for cpus in cores:
+                with self._share(profile, None, cpus, holds) as box:
+                    box.prepare(min(each, _AHEAD))
+
+    def _with_files(self, files: Mapping[str, Path], *, writable: bool) -> tuple[Profile, list[store.Entry]]:
+        """The profile for a working directory that is read-only, with the files of a case, or for one that is not."""
+        if writable:
+            return self.profile, []
+        staged = _stage(files)
+        profile = self.profile.with_mounts([Mount(str(staged.files), CASE, executable=False, why="the files of the case")])
+        return profile.tightened({"process.cwd": CASE}), [staged]
+
+    def _share(
+        self, profile: Profile, program: store.Entry | None, cpus: Sequence[int], holds: Sequence[object]
+    ) -> AbstractContextManager[Sandbox]:
+        memory = min(self.memory_bytes, _MAX_MEMORY)
+        limits: dict[str, str | int] = {
+            "memory": memory,
+            "pids": self.limits.pids + self.language.overhead.pids,
+            "stack": min(memory, _MAX_STACK),
+            "scratch": _SCRATCH,
+            "scratch_inodes": 10_000,
+            "collect": _COLLECT,
+            "output": max(self.limits.output_bytes, self.limits.validation_output_bytes),
+        }
+        allow = self.allow_degraded
+        return boxes.share(profile, limits, program=program, at=PROGRAM, cpus=cpus, holds=holds, allow_degraded=allow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built(Setting):
     """A program that is ready.
 
     Attributes:
         argv: the command inside, before arguments of the case.
-        directory: where its files are on the host; they appear at PROGRAM inside.
-        profile: what it runs in, wide enough for `memory_bytes`.
-        limits: of the problem.
-        memory_bytes: limit of a run: what the problem allows and what the language's runtime takes for itself.
+        entry: where its files are on the host; they appear at PROGRAM inside.
         entry_point: the main file or class.
         version: what the compiler or interpreter says of itself.
         cached: whether it came from the store.
         output: what the compiler said.
         run: the run of the compiler; None when it came from the store or there is none.
-        allow_degraded: runs accept weaker stand-ins where the host has no control groups.
     """
 
     argv: tuple[str, ...]
-    directory: Path
-    profile: Profile
-    language: Language
-    limits: Limits
-    memory_bytes: int
+    entry: store.Entry = field(repr=False)
     entry_point: str = ""
     version: str = ""
     cached: bool = False
     output: str = ""
     run: RunResult | None = None
-    allow_degraded: bool = False
-    entry: store.Entry | None = field(default=None, repr=False)
 
     @contextmanager
     def sandbox(
@@ -77,25 +123,10 @@ class Built:
 
         Raises SandboxError where the host cannot do it, or a file cannot be read.
         """
-        profile, holds = self.profile, [self.entry]
-        if not writable:
-            staged = _stage(files or {})
-            holds.append(staged)
-            profile = profile.with_mounts([Mount(str(staged.files), CASE, executable=False, why="the files of the case")])
-            profile = profile.tightened({"process.cwd": CASE})
-        elif files:
+        if writable and files:
             raise RequestError("files of a case go to `start` when the working directory is writable")
-        memory = min(self.memory_bytes, _MAX_MEMORY)
-        limits: dict[str, str | int] = {
-            "memory": memory,
-            "pids": self.limits.pids + self.language.overhead.pids,
-            "stack": min(memory, _MAX_STACK),
-            "scratch": _SCRATCH,
-            "scratch_inodes": 10_000,
-            "collect": _COLLECT,
-            "output": max(self.limits.output_bytes, self.limits.validation_output_bytes),
-        }
-        with boxes.share(profile, limits, cpus=cpus, holds=holds, allow_degraded=self.allow_degraded) as box:
+        profile, holds = self._with_files(files or {}, writable=writable)
+        with self._share(profile, self.entry, cpus, holds) as box:
             yield box
 
 
@@ -110,6 +141,7 @@ def build(
     allow_degraded: bool = False,
     languages: Mapping[str, Language] | None = None,
     cancel: Cancel | None = None,
+    on_compile: Callable[[Setting], object] | None = None,
 ) -> Built | BuildFailure:
     """Compile `source`, or find it in the store.
 
@@ -123,6 +155,7 @@ def build(
         allow_degraded: compile and run also where the host has no control groups; results tell what stood in.
         languages: those that there are; the shipped and the host's own by default.
         cancel: ends the compiler.
+        on_compile: told in this thread, when a compiler is about to be started, what the program will run in.
 
     Raises UnsupportedHostError where the host cannot run sandboxes.
     """
@@ -142,11 +175,11 @@ def build(
     except RequestError as error:
         return BuildFailure(str(error))
     try:
-        made = compiling.make(whole, language, entry, limits, allow_degraded=allow_degraded, cancel=cancel)
-        if isinstance(made, BuildFailure):
-            return made
         memory = limits.memory_bytes if memory_bytes is None else memory_bytes
-        return replace(_built(made, language, entry, limits, memory, warm=warm), allow_degraded=allow_degraded)
+        setting = _setting(language, limits, memory, warm=warm, allow_degraded=allow_degraded)
+        before = partial(on_compile, setting) if on_compile is not None else None
+        made = compiling.make(whole, language, entry, limits, before=before, allow_degraded=allow_degraded, cancel=cancel)
+        return made if isinstance(made, BuildFailure) else _built(made, setting, entry, memory)
     except UnsupportedHostError:
         raise
     except SandboxError as error:
@@ -231,9 +264,18 @@ def _included(include: Mapping[str, Mapping[str, bytes]], language: Language) ->
     return {}
 
 
-def _built(
-    made: compiling.Made, language: Language, entry: entrypoints.Entry, limits: Limits, memory: int, *, warm: bool
-) -> Built:
+def _setting(language: Language, limits: Limits, memory: int, *, warm: bool, allow_degraded: bool) -> Setting:
+    name = language.run.warm_profile if warm and language.run.warm_profile else language.run.profile
+    return Setting(
+        profile=boxes.wide(name, language.run.environment, language.host_mounts),
+        language=language,
+        limits=limits,
+        memory_bytes=memory + language.overhead.memory,
+        allow_degraded=allow_degraded,
+    )
+
+
+def _built(made: compiling.Made, setting: Setting, entry: entrypoints.Entry, memory: int) -> Built:
     values = {
         "main": entry.main,
         "stem": posixpath.splitext(entry.main)[0],
@@ -241,21 +283,19 @@ def _built(
         "memory_mib": str(max(1, memory >> 20)),
         "stack_mib": str(max(1, min(memory, _MAX_STACK) >> 20)),
     }
-    name = language.run.warm_profile if warm and language.run.warm_profile else language.run.profile
-    program = Mount(str(made.entry.files), PROGRAM, why="the built program")
     return Built(
-        argv=expand(language.run.command, values, entry.files),
-        directory=made.entry.files,
-        profile=boxes.wide(name, language.run.environment, (*language.host_mounts, program)),
-        language=language,
-        limits=limits,
-        memory_bytes=memory + language.overhead.memory,
+        profile=setting.profile,
+        language=setting.language,
+        limits=setting.limits,
+        memory_bytes=setting.memory_bytes,
+        allow_degraded=setting.allow_degraded,
+        argv=expand(setting.language.run.command, values, entry.files),
+        entry=made.entry,
         entry_point=entry.main,
         version=made.version,
         cached=made.run is None and made.cached,
         output=made.output,
         run=made.run,
-        entry=made.entry,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sandbox.grader import boxes, store
@@ -59,10 +59,14 @@ def make(
     entry: Entry,
     limits: Limits,
     *,
+    before: Callable[[], object] | None = None,
     allow_degraded: bool = False,
     cancel: Cancel | None = None,
 ) -> Made | BuildFailure:
-    """Compile `source`, in which includes are already. Raises SandboxError where the host cannot do it."""
+    """Compile `source`, in which includes are already. Raises SandboxError where the host cannot do it.
+
+    `before`: called when a compiler is about to be started, and not when nothing has to be compiled.
+    """
     missing = next(iter(available([language]))).missing
     if missing:
         reason = f"{language.name} cannot be used on this host: {', '.join(missing)} is not there"
@@ -76,6 +80,8 @@ def make(
     kept = {name: (data, 0o444) for name, data in source.files.items()} if language.keep_sources else {}
     if language.compile is None:
         return Made(here.put(key, kept), version)
+    if before is not None:
+        before()
     run = _compile(source, language, entry, limits, cancel or Cancel(), allow_degraded=allow_degraded)
     output = _said(run)
     failure = _failure(run, limits)

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Literal
 
 from sandbox.grader import building, limit, scoring, sources, timing, validators, verify
-from sandbox.grader.building import BuildFailure, Built
+from sandbox.grader.building import BuildFailure, Built, Setting
 from sandbox.grader.cancel import Cancel
 from sandbox.grader.cases import run_cases
 from sandbox.grader.feedback import text
@@ -259,8 +259,15 @@ class _Grading:
         wanted = {"validator": problem.validator, "static": problem.static_validator, "grader": problem.grader}
         with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sandbox build") as pool:
             judges = {name: pool.submit(self._prepare, program) for name, program in wanted.items() if program is not None}
-            built = None if "submit-answer" in problem.kinds else self._build_submission()
+            built = (
+                None if "submit-answer" in problem.kinds else self._build_submission(lambda what: pool.submit(self._set_up, what))
+            )
             return built, {name: judge.result() for name, judge in judges.items()}
+
+    def _set_up(self, setting: Setting) -> None:
+        """Have sandboxes ready for the first cases: the compiler needs one core only."""
+        cores = [core.cpus for core in timing.cores(self.jobs, pinned=True).all[: self.jobs]]
+        setting.prepare(cores, len(self.problem.tests.all_cases()), writable=self.problem.allow_file_writing)
 
     def _static(self) -> Mapping[str, CaseResult]:
         """What the static validator says, for each group that asks for it."""
@@ -301,7 +308,7 @@ class _Grading:
     def _prepare(self, program: JudgeProgram) -> Judge | BuildFailure:
         return validators.prepare(program, self.problem.limits, allow_degraded=self.allow_degraded, cancel=self.cancel)
 
-    def _build_submission(self) -> Built | BuildFailure:
+    def _build_submission(self, on_compile: Callable[[Setting], object]) -> Built | BuildFailure:
         return building.build(
             self.source,
             self.problem.limits,
@@ -309,6 +316,7 @@ class _Grading:
             allowed=self.problem.languages,
             allow_degraded=self.allow_degraded,
             cancel=self.cancel,
+            on_compile=on_compile,
         )
 
     def _scored(self, results: Mapping[str, CaseResult], static: Mapping[str, CaseResult]) -> Report:

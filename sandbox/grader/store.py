@@ -80,7 +80,7 @@ class Store:
 
     def get(self, key: str) -> Entry | None:
         """The entry of `key`, verified and locked; None when there is none that is whole."""
-        with self._opened() as root:
+        with opened(self.root) as root:
             fd = _lock(root, key)
             if fd is None:
                 return None
@@ -96,7 +96,7 @@ class Store:
 
     def put(self, key: str, files: Mapping[str, tuple[bytes, int]]) -> Entry:
         """Keep files (relative name → content and mode) as `key`; what is there stays. Raises ResourceError, RequestError."""
-        with self._opened() as root:
+        with opened(self.root) as root:
             draft = f"{_DRAFT}{os.urandom(8).hex()}"
             try:
                 _write(self.root / draft, files)
@@ -180,24 +180,25 @@ class Store:
         remove(root, trash)
         return True
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[int]:
-        """A descriptor of the store, which is ours alone. Raises ResourceError."""
-        try:
-            os.makedirs(self.root, mode=0o700, exist_ok=True)
-            fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            raise _failed(self.root, error) from error
-        try:
-            found = os.fstat(fd)
-            if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-                raise ResourceError(
-                    f"{self.root}: what is built is kept here, but it belongs to, or is open to, somebody else",
-                    hint=f"remove it, or chmod 700 {self.root}",
-                )
-            yield fd
-        finally:
-            os.close(fd)
+
+@contextlib.contextmanager
+def opened(root: Path) -> Iterator[int]:
+    """A descriptor of a directory that is ours alone; it is made when it is not there. Raises ResourceError."""
+    try:
+        os.makedirs(root, mode=0o700, exist_ok=True)
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise _failed(root, error) from error
+    try:
+        found = os.fstat(fd)
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise ResourceError(
+                f"{root}: what is built is kept here, but it belongs to, or is open to, somebody else",
+                hint=f"remove it, or chmod 700 {root}",
+            )
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def default() -> Store:

@@ -106,6 +106,14 @@ class Engine:
         if started is not None:
             started.discard()
 
+    def prepare(self, parked: int) -> None:
+        """Start the first launcher, if there is none, and park so many sandboxes there for the next runs. Raises SandboxError."""
+        launcher = self.launchers.take()
+        try:
+            launcher.parking.prepare(parked)
+        finally:
+            self.launchers.give_back(launcher)
+
     def begin(self, job: Job, asked: int) -> Active:
         """Start one run; the caller holds a slot. `asked`: monotonic ns of the call.
 

@@ -3,7 +3,8 @@
 One thread for each launcher does what nobody should wait for: it removes the control groups of ended runs, and parks
 sandboxes. A parked sandbox is a lane that waits for its LAUNCH; closing the lane gives it back. It serves one run, as
 any other. How many are kept follows the load: nothing before the second run, never more than runs were in flight at
-once lately, at most MOST, and none some time (IDLE_SECONDS) after the last run; the thread ends then too.
+once lately, at most MOST, and none some time (IDLE_SECONDS) after the last run; the thread ends then too. Who knows that runs
+will come asks for some ahead (`prepare`).
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class Parking:
         self._ready: deque[Parked] = deque()
         self._retired: deque[Lease] = deque()
         self._wanted = 0
+        self._ahead = 0  # for the first runs, each parked once
         self._last_run = 0.0
         self._closed = False
         self._working = False
@@ -116,6 +118,14 @@ class Parking:
         with self._changed:
             return not (self._working or self._retired or self._missing())
 
+    def prepare(self, count: int) -> None:
+        """Park so many for the runs that come next, once."""
+        with self._changed:
+            self._ahead = min(self._usual.most, count)
+            self._last_run = time.monotonic()
+            self._begin(False)
+            self._changed.notify()
+
     def take(self, request: LaunchRequest, busy: int) -> Parked | None:
         """One that fits the request, or None. `busy`: runs in flight, this one included."""
         now = time.monotonic()
@@ -131,6 +141,7 @@ class Parking:
                     found = parked
                 else:
                     dead.append(parked)
+            self._ahead = min(self._ahead, len(self._ready))
             self.hits += found is not None
             self.misses += found is None
         for parked in dead:
@@ -172,7 +183,7 @@ class Parking:
         with self._changed:
             idle = time.monotonic() - self._last_run >= IDLE_SECONDS
             if idle:
-                self._wanted = 0
+                self._wanted = self._ahead = 0
             if self._closed or (idle and not self._retired and not self._ready):
                 self._thread = None
                 return None
@@ -187,9 +198,9 @@ class Parking:
             elif idle:
                 self._give_back()
             elif not self._park():
-                self._wanted = 0  # until the next run; its own error says why
+                self._wanted = self._ahead = 0  # until the next run; its own error says why
         except Exception:  # noqa: BLE001 - whatever the host is short of: this thread goes on, and the next run tells
-            self._wanted = 0
+            self._wanted = self._ahead = 0
         with self._changed:
             self._working = False
             self._changed.notify_all()
@@ -205,7 +216,7 @@ class Parking:
         return self._closed or bool(self._retired) or self._missing()
 
     def _missing(self) -> bool:
-        return len(self._ready) < self._wanted
+        return len(self._ready) < max(self._wanted, self._ahead)
 
     def _park(self) -> bool:
         """Set one up. False when that cannot be done now."""
@@ -239,7 +250,7 @@ class Parking:
     def relinquish(self) -> bool:
         """Give everything back, for others need it more. False when there was nothing."""
         with self._changed:
-            self._wanted = 0
+            self._wanted = self._ahead = 0
             had = bool(self._ready or self._retired or self._working)
             self._changed.wait_for(lambda: not self._working, 1.0)
         self._give_back()
@@ -274,7 +285,7 @@ class Parking:
         self._ready, self._retired = deque(), deque()
         self._changed = threading.Condition()
         self._thread = None
-        self._wanted = 0
+        self._wanted = self._ahead = 0
         self._usual = NOTHING_USUAL
         self._closed = True
 

@@ -153,8 +153,6 @@ def build(
 def compiled(built: Built, memory: int, work: str) -> Program:
     """The program that was built, with its files. Reads them from the store: blocks."""
     entry = built.entry
-    if entry is None:
-        raise RequestError("the program is not in the store")
     if entry.size > _MAX_PROGRAM:
         raise RequestError(f"the compiled program has {entry.size} bytes, {_MAX_PROGRAM} are allowed")
     files: dict[str, FileContent] = {}

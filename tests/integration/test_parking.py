@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import Mount, Outcome, Profile, Sandbox, SandboxError
+from sandbox import AsyncSandbox, Mount, Outcome, Profile, RequestError, Sandbox, SandboxError
 from sandbox.runtime import parking
 from tests.support import callers, leaks
 from tests.support.clock import limit, seconds, wait_until
@@ -127,8 +128,43 @@ def test_none_is_kept_when_parking_is_off(probe_mounts: tuple[Mount, ...], degra
         assert (box.stats()["parked"], box.stats()["hits"]) == (0, 0)
 
 
+def test_what_is_prepared_serves_the_first_runs_and_is_not_made_again(box: Sandbox) -> None:
+    box.prepare(4)
+    wait_until(lambda: box.stats()["parked"] == 4, seconds(10), str(box.stats()))
+    assert (box.stats()["launchers"], box.stats()["served"]) == (1, 0)
+    for _ in range(4):
+        assert box.run(TRUE).ok
+    assert box.stats()["hits"] == 4
+    wait_until(lambda: box._engine.launchers.living()[0].parking.at_rest, seconds(10), str(box.stats()))
+    assert box.stats()["parked"] <= 1, "as many as runs were in flight"
+
+
+def test_to_prepare_is_bounded_and_harmless(probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+    with Sandbox("native", mounts=probe_mounts, allow_degraded=degraded, parked=2) as box:
+        with pytest.raises(RequestError, match="at least 0, not -1"):
+            box.prepare(-1)
+        box.prepare(0)
+        assert (box.stats()["launchers"], box.stats()["parked"]) == (1, 0)
+        box.prepare(1000)
+        wait_until(lambda: box.stats()["parked"] == 2, seconds(10), str(box.stats()))
+        assert (box.stats()["launchers"], box.run(TRUE).ok) == (1, True)
+    with pytest.raises(RequestError, match="closed"):
+        box.prepare()
+
+
+async def _prepared(**options: Any) -> dict[str, int]:
+    async with AsyncSandbox("native", **options) as box:
+        await box.prepare()
+        return box.stats()
+
+
+def test_an_asynchronous_caller_prepares_too(probe_mounts: tuple[Mount, ...], degraded: bool) -> None:
+    assert asyncio.run(_prepared(mounts=probe_mounts, allow_degraded=degraded))["launchers"] == 1
+
+
 def test_they_are_given_back_when_idle(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     warm(box)
+    box.prepare(3)
     monkeypatch.setattr(parking, "IDLE_SECONDS", 0.2)
     assert box.run(TRUE).ok
     wait_until(lambda: box.stats()["parked"] == 0, seconds(10), "nothing is parked")

@@ -131,8 +131,8 @@ def test_the_store_knows_sources_includes_and_main(cache):
 
     assert [run(built).stdout for built in (one, other, again)] == [b"1\n", b"2\n", b"1\n"]
     assert (one.cached, other.cached, again.cached) == (False, False, True)
-    assert again.directory == one.directory != other.directory
-    assert cache in one.directory.parents
+    assert again.entry.files == one.entry.files != other.entry.files
+    assert cache in one.entry.files.parents
 
 
 def test_an_include_wins_over_a_file_of_the_submission():
@@ -154,7 +154,7 @@ def test_includes_are_compiled_along_and_headers_are_found():
 
 def test_a_spoiled_artefact_is_made_anew():
     built = python("print(1)")
-    path = built.directory / "a.py"
+    path = built.entry.files / "a.py"
     path.chmod(0o644)
     path.write_text("print(2)")
     path.chmod(0o444)
@@ -327,7 +327,7 @@ def test_a_sandbox_is_bound_to_cores():
 
 def test_idle_sandboxes_are_bounded():
     for number in range(boxes.MOST_IDLE + 3):
-        run(python(f"print({number})"))
+        run(python("print(1)", replace(LIMITS, memory_bytes=(100 + number) * MIB)))
 
     assert len(boxes._all) <= boxes.MOST_IDLE + 1
 

@@ -109,7 +109,7 @@ def test_a_program_is_compiled_run_and_kept(language):
     assert (ended.outcome, ended.exit) == (Outcome.EXITED, Exited(0)), ended.stderr
     # Mono complains on stdout where the caller's scheduling policy is an uncommon one.
     assert ended.stdout.split(b"\n")[-2].split() == [b"hello", b"42"]
-    assert again.directory == built.directory
+    assert again.entry.files == built.entry.files
 
 
 @pytest.mark.parametrize("language", chosen(BROKEN, "c python3 java perl"))
