@@ -14,13 +14,12 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from sandbox.api import Sandbox
 from sandbox.grader.places import Place
 from sandbox.grader.store import Entry
-from sandbox.model.errors import ResourceError
 from sandbox.model.policy import Mount
 from sandbox.policy.profile import Profile
 
@@ -76,6 +75,7 @@ class _Shared:
         holds: what has to stay there as long as it lives.
         place: where its program is, when that can be exchanged.
         program: what is there now.
+        reserved: by how many it is kept, who do not use it yet.
     """
 
     key: tuple[object, ...]
@@ -84,19 +84,26 @@ class _Shared:
     place: Place | None = None
     program: Entry | None = None
     users: int = 0
+    reserved: int = 0
+
+    def has(self, program: Entry | None) -> bool:
+        """Whether this program is there."""
+        return self.place is None or (program is not None and self.program == program and self.place.is_whole())
 
     def put(self, program: Entry | None) -> None:
         """Exchange the program, while nobody uses it. Raises ResourceError."""
-        if self.place is not None and program is not None and program != self.program:
+        if self.place is not None and program is not None and not self.has(program):
             self.program = None
             self.place.fill(program.files)
             self.program = program
 
     def close(self) -> None:
         """End its launcher, then its place."""
-        self.sandbox.close()
-        if self.place is not None:
-            self.place.close()
+        try:
+            self.sandbox.close()
+        finally:
+            if self.place is not None:
+                self.place.close()
 
 
 _lock = threading.Lock()
@@ -119,7 +126,8 @@ def share(
     Args:
         profile: of `wide`, with its mounts.
         limits: as for `Sandbox`.
-        program: what is at `at` for all runs, as long as somebody holds the Sandbox; nothing is while there is no program yet.
+        program: what is at `at` for all runs, as long as somebody holds the Sandbox. None: it is reserved for one who comes with
+            a program, and has none yet.
         at: where the program is inside; empty when there is none.
         cpus: the cores that runs are bound to; empty for any.
         allow_degraded: accept weaker stand-ins where the host has no control groups.
@@ -128,40 +136,44 @@ def share(
     Raises SandboxError where the host cannot do it.
     """
     key = (profile.policy, tuple(sorted(limits.items())), at, tuple(cpus), allow_degraded, _identities(profile))
-    with _lock:
-        found = _fitting(key, program)
-        surplus = []
-        try:
-            if found is not None:
-                found.put(program)
-        except ResourceError:  # somebody has removed its place: a new one is made
-            surplus.append(_all.pop(id(found)))
-            found = None
-        if found is None:
-            place = Place() if at else None
-            mounts = [Mount(str(place.path), at, why="the built program")] if place is not None else []
-            chosen = profile.with_mounts(mounts) if mounts else profile
-            chosen = chosen.tightened({"cgroup.cpus": tuple(cpus)}) if cpus else chosen
-            found = _Shared(key, Sandbox(chosen, limits=limits, allow_degraded=allow_degraded), tuple(holds), place)
+
+    def make(place: Place | None) -> _Shared:
+        chosen = profile.with_mounts([Mount(str(place.path), at, why="the built program")]) if place is not None else profile
+        chosen = chosen.tightened({"cgroup.cpus": tuple(cpus)}) if cpus else chosen
+        return _Shared(key, Sandbox(chosen, limits=limits, allow_degraded=allow_degraded), tuple(holds), place)
+
+    reserving = bool(at) and program is None
+    surplus: list[_Shared] = []
+    try:
+        with _lock:
+            found = _fitting(key, program, surplus)
+            if found is None:
+                found = make(Place() if at else None)
+                _all[id(found)] = found
             found.put(program)
-            _all[id(found)] = found
-        found.users += 1
-        _all.move_to_end(id(found))
-        surplus += _surplus(MOST_IDLE)
-    for other in surplus:
-        other.close()
+            found.users += not reserving
+            found.reserved += reserving
+            _all.move_to_end(id(found))
+            surplus += _surplus(MOST_IDLE)
+    finally:
+        _close_all(surplus)
     try:
         yield found.sandbox
     finally:
         with _lock:
-            found.users -= 1
+            found.users -= not reserving
+            found.reserved -= reserving
 
 
-def _fitting(key: tuple[object, ...], program: Entry | None) -> _Shared | None:
-    """One that has this program already, else one that nobody uses. The lock is held."""
+def _fitting(key: tuple[object, ...], program: Entry | None, surplus: list[_Shared]) -> _Shared | None:
+    """One that has this program already, else one that nobody uses. Those whose place was removed go. The lock is held."""
     fitting = [item for item in _all.values() if item.key == key]
-    mine = (item for item in fitting if item.place is None or (item.program is not None and item.program == program))
-    return next(mine, None) or next((item for item in fitting if item.users == 0), None)
+    found = next((item for item in fitting if item.has(program)), None)
+    idle = [item for item in fitting if item.users == 0]
+    surplus += [_all.pop(id(item)) for item in idle if item.place is not None and not item.place.is_there()]
+    # What is reserved waits for somebody with a program, and is not reserved twice where there is another.
+    usable = [item for item in idle if id(item) in _all]
+    return found or min(usable, key=lambda item: item.reserved if program is None else -item.reserved, default=None)
 
 
 def _identities(profile: Profile) -> tuple[tuple[int, int], ...]:
@@ -179,13 +191,18 @@ def close() -> None:
     """End every launcher that nobody uses."""
     with _lock:
         surplus = _surplus(0)
-    for other in surplus:
-        other.close()
+    _close_all(surplus)
+
+
+def _close_all(surplus: list[_Shared]) -> None:
+    with ExitStack() as stack:
+        for other in surplus:
+            stack.callback(other.close)
 
 
 def _surplus(kept: int) -> list[_Shared]:
     """Take out what is idle beyond `kept`. The lock is held."""
-    idle = [key for key, item in _all.items() if item.users == 0]
+    idle = [key for key, item in _all.items() if not item.users and not item.reserved]
     return [_all.pop(key) for key in idle[: max(0, len(idle) - kept)]]
 
 

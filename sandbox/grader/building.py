@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -50,17 +50,16 @@ class Setting:
     memory_bytes: int
     allow_degraded: bool = False
 
-    def prepare(self, cores: Sequence[Sequence[int]], cases: int, *, writable: bool) -> None:
-        """Start the launchers for so many cases on these cores, and park sandboxes there, before there is a program.
+    @contextmanager
+    def prepared(self, cpus: Sequence[int], parked: int, *, writable: bool) -> Iterator[None]:
+        """Start a launcher for runs on these cores and park sandboxes there, before there is a program; reserve it meanwhile.
 
-        Nothing is said of what fails: the first case says it.
+        Raises SandboxError.
         """
-        each = -(-cases // max(1, len(cores)))
-        with suppress(SandboxError):
-            profile, holds = self._with_files({}, writable=writable)
-            for cpus in cores:
-                with self._share(profile, None, cpus, holds) as box:
-                    box.prepare(min(each, _AHEAD))
+        profile, holds = self._with_files({}, writable=writable)
+        with self._share(profile, None, cpus, holds) as box:
+            box.prepare(min(parked, _AHEAD))
+            yield
 
     def _with_files(self, files: Mapping[str, Path], *, writable: bool) -> tuple[Profile, list[store.Entry]]:
         """The profile for a working directory that is read-only, with the files of a case, or for one that is not."""

@@ -8,10 +8,11 @@ import queue
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from sandbox.api import Request
+from sandbox.model.errors import RequestError
 
 if TYPE_CHECKING:
     from sandbox.grader.functions import Sample
@@ -27,18 +28,21 @@ class Asked(Request):
     """A request that still knows its samples, and the tokens that only their judges are told.
 
     Attributes:
-        items: those that were given to it so far, each with its number.
+        items: those that were given to it so far, each with its number; nothing comes after `close`.
         tokens: of each of them.
         alone: a single sample with the limits of a run, which the sandbox itself watches.
+        pooled: its samples come from a pool.
     """
 
-    __slots__ = ("_more", "_most", "_pool", "_said", "alone", "items", "tokens")
+    __slots__ = ("_lock", "_more", "_most", "_over", "_pool", "_said", "alone", "items", "pooled", "tokens")
 
     def __init__(self, items: Items, time_limit_s: float, pool: Pool | None = None, most: int = 0) -> None:
         self.items: Items = []
         self.tokens: list[str] = []
+        self.pooled = pool is not None
         self.alone = pool is None and len(items) == 1
         self._pool, self._most, self._said = pool, most, 0
+        self._lock, self._over = threading.Lock(), False
         self._more: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         settings = _part(json.dumps({"wall_s": 0 if self.alone else time_limit_s}).encode("ascii"))
         if self.alone:
@@ -52,13 +56,13 @@ class Asked(Request):
 
     def _given(self, items: Items) -> bytes:
         """Note them; their parts of standard input."""
+        tokens = [secrets.token_hex(16) for _ in items]
+        self.items += items
+        self.tokens += tokens
         parts = []
-        for _, item in items:
-            token = secrets.token_hex(16)
-            self.tokens.append(token)
+        for (_, item), token in zip(items, tokens, strict=True):
             task = {"token": token, "tests": item.tests, "prompt": item.prompt, "entry_points": list(item.entry_points)}
             parts += [_part(item.program.encode("utf-8", "surrogatepass")), _part(json.dumps(task).encode("ascii"))]
-        self.items += items
         return b"".join(parts)
 
     def _fed(self, settings: bytes) -> Iterator[bytes]:
@@ -75,11 +79,19 @@ class Asked(Request):
             self._take()
 
     def _take(self) -> None:
-        self._more.put(self._given(self._pool.take(self._most - len(self.items))) if self._pool else b"")
+        with self._lock:
+            if self._pool is not None and not self._over:
+                self._more.put(self._given(self._pool.take(self._most - len(self.items))))
 
     def close(self) -> None:
-        """The run is over, however it ended: its stdin is too."""
+        """The run is over, however it ended: its stdin is too, and it gets no more samples."""
+        with self._lock:
+            self._over = True
         self._more.put(b"")
+
+    def returned(self) -> Items:
+        """Of a run that failed: the samples that somebody else has to judge now, a share at least as long as there are any."""
+        return self.items or (self._pool.take(self._most) if self._pool is not None else [])
 
 
 class Pool:
@@ -88,8 +100,9 @@ class Pool:
     Source: Polychronopoulos and Kuck, "Guided self-scheduling", IEEE Transactions on Computers, 1987.
     """
 
-    def __init__(self, samples: Sequence[Sample], jobs: int) -> None:
-        self._rest = deque(enumerate(samples))
+    def __init__(self, samples: Iterable[Sample], jobs: int) -> None:
+        """Raises RequestError for what is no sample."""
+        self._rest = deque(checked(samples))
         self._jobs = jobs
         self._lock = threading.Lock()
 
@@ -106,6 +119,18 @@ class Pool:
         """As many as it takes when each gets at most `most`, and one for each job as far as there are samples."""
         for _ in range(max(math.ceil(len(self) / most), min(self._jobs, len(self)))):
             yield Asked([], time_limit_s, self, most)
+
+
+def checked(samples: Iterable[Sample]) -> Iterator[tuple[int, Sample]]:
+    """Samples with their numbers. Raises RequestError for one that is none, in the caller's thread."""
+    for number, sample in enumerate(samples):
+        texts: Sequence[object] = (sample.program, sample.tests, sample.prompt, *sample.entry_points)
+        wrong = [type(text).__name__ for text in texts if not isinstance(text, str)]
+        if wrong:
+            raise RequestError(
+                f"sample {number} ({sample.task_id!r}): program, tests, prompt and entry points are texts, not {wrong[0]}"
+            )
+        yield number, sample
 
 
 def _part(data: bytes) -> bytes:

@@ -21,7 +21,7 @@ from typing import Any
 
 from sandbox.api import MapItem, Sandbox
 from sandbox.grader import function_place
-from sandbox.grader.function_asked import Asked, Items, Pool
+from sandbox.grader.function_asked import Asked, Items, Pool, checked
 from sandbox.grader.model import Verdict
 from sandbox.model.errors import RequestError, SandboxError
 from sandbox.model.result import Exited, Outcome, RunResult
@@ -208,7 +208,7 @@ def iterate(
         raise RequestError(f"batch must be at least 1, time_limit_s above 0 and at most {_MOST_SECONDS}: {batch}, {time_limit_s}")
     jobs = jobs or len(os.sched_getaffinity(0))
     pool = Pool(samples, jobs) if isinstance(samples, Sequence) and batch > 1 else None
-    source = enumerate(() if pool else samples)
+    source = checked(() if pool else samples)
     again: deque[Items] = deque()
     handed: list[Asked] = []
 
@@ -226,8 +226,12 @@ def iterate(
         more = True
         while more:
             for answer in box.map(requests(pool.requests(batch, time_limit_s) if pool else batches)):
-                answer.request.close()
-                handed.remove(answer.request)
+                asked: Asked = answer.request
+                asked.close()
+                handed.remove(asked)
+                if answer.result is None and asked.pooled:  # given at once, they are tried again, and at last blame nobody
+                    again.extend(filter(None, [asked.returned()]))
+                    continue
                 results, rest = results_of(answer)
                 again.extend(rest)
                 yield from results

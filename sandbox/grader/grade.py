@@ -1,6 +1,6 @@
 """`grade`: compile once, run every case that matters, and say what the submission is worth. `agrade` is its asynchronous twin.
 
-    submission → building → cases (in parallel, each judged in `judging`) → scoring → Report
+    submission → preparing → cases (in parallel, each judged in `judging`) → scoring → Report
 
 What a submission does wrong is a verdict of the report, what the judge's own programs or data do wrong is a JE with the reason.
 Only a caller's mistake is an exception.
@@ -9,7 +9,7 @@ Only a caller's mistake is an exception.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import time
@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from sandbox.grader import building, limit, scoring, sources, timing, validators, verify
-from sandbox.grader.building import BuildFailure, Built, Setting
+from sandbox.grader import limit, scoring, sources, timing, validators, verify
+from sandbox.grader.building import BuildFailure, Built
 from sandbox.grader.cancel import Cancel
 from sandbox.grader.cases import run_cases
 from sandbox.grader.feedback import text
 from sandbox.grader.judging import Stage, result_of
 from sandbox.grader.keep import Keep
-from sandbox.grader.model import Case, CaseResult, Expectation, Group, GroupResult, JudgeProgram, Problem, Report, Source, Verdict
+from sandbox.grader.model import Case, CaseResult, Expectation, Group, GroupResult, Problem, Report, Source, Verdict
+from sandbox.grader.preparing import Preparation
 from sandbox.grader.schedule import Mode, Slot
 from sandbox.grader.validators import Judge
 from sandbox.model.errors import RequestError, SandboxError, UnsupportedHostError
@@ -225,18 +226,20 @@ class _Grading:
         problem = self.problem
         if not problem.tests.all_cases():
             return self.without_run(Verdict.JE, "the problem has no test cases")
-        self.say("compiling")
-        built, judges = self._build()
-        self.say("compiled")
-        if self.cancel.is_set:
-            return self.without_run(Verdict.SKIPPED, CANCELED)
-        for failure in (built, *judges.values()):
-            if isinstance(failure, BuildFailure):
-                return self._failed(failure)
-        self.built = built if isinstance(built, Built) else None
-        self.judges = {name: judge for name, judge in judges.items() if isinstance(judge, Judge)}
-        static = self._static()
-        return self._scored(self._cases(), static)
+        with contextlib.ExitStack() as reserved:
+            self.say("compiling")
+            preparation = Preparation(problem, self.source, self.jobs, self.cancel, reserved, self.allow_degraded)
+            programs = preparation.programs()
+            self.say("compiled")
+            if self.cancel.is_set:
+                return self.without_run(Verdict.SKIPPED, CANCELED)
+            for failure in (programs.submission, *programs.judges.values()):
+                if isinstance(failure, BuildFailure):
+                    return self._failed(failure)
+            self.built = programs.submission if isinstance(programs.submission, Built) else None
+            self.judges = {name: judge for name, judge in programs.judges.items() if isinstance(judge, Judge)}
+            static = self._static()
+            return self._scored(self._cases(), static)
 
     def _cases(self) -> Mapping[str, CaseResult]:
         """Run the cases."""
@@ -252,22 +255,6 @@ class _Grading:
                 on_end=lambda result, done, total: self.say("case", done=done, total=total, case=result),
                 finish=_with_score,
             )
-
-    def _build(self) -> tuple[Built | BuildFailure | None, Mapping[str, Judge | BuildFailure]]:
-        """The submission and the judge's programs, side by side. None: answers were handed in, there is nothing to build."""
-        problem = self.problem
-        wanted = {"validator": problem.validator, "static": problem.static_validator, "grader": problem.grader}
-        with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sandbox build") as pool:
-            judges = {name: pool.submit(self._prepare, program) for name, program in wanted.items() if program is not None}
-            built = (
-                None if "submit-answer" in problem.kinds else self._build_submission(lambda what: pool.submit(self._set_up, what))
-            )
-            return built, {name: judge.result() for name, judge in judges.items()}
-
-    def _set_up(self, setting: Setting) -> None:
-        """Have sandboxes ready for the first cases: the compiler needs one core only."""
-        cores = [core.cpus for core in timing.cores(self.jobs, pinned=True).all[: self.jobs]]
-        setting.prepare(cores, len(self.problem.tests.all_cases()), writable=self.problem.allow_file_writing)
 
     def _static(self) -> Mapping[str, CaseResult]:
         """What the static validator says, for each group that asks for it."""
@@ -304,20 +291,6 @@ class _Grading:
         if mistake:
             self.mistakes.append(f"group {group.name!r}: {mistake}")
         return verdict, score
-
-    def _prepare(self, program: JudgeProgram) -> Judge | BuildFailure:
-        return validators.prepare(program, self.problem.limits, allow_degraded=self.allow_degraded, cancel=self.cancel)
-
-    def _build_submission(self, on_compile: Callable[[Setting], object]) -> Built | BuildFailure:
-        return building.build(
-            self.source,
-            self.problem.limits,
-            include=self.problem.include,
-            allowed=self.problem.languages,
-            allow_degraded=self.allow_degraded,
-            cancel=self.cancel,
-            on_compile=on_compile,
-        )
 
     def _scored(self, results: Mapping[str, CaseResult], static: Mapping[str, CaseResult]) -> Report:
         """The report from the results of the cases."""
@@ -388,9 +361,11 @@ def _can_be_pinned(built: Built, keep: Keep) -> bool:
     cpu = min(os.sched_getaffinity(0))
     try:
         keep.sandbox(built, cpus=(cpu,))
-        return True
     except UnsupportedHostError:
         return False
+    except SandboxError:  # each case says it
+        return True
+    return True
 
 
 def _weaker(cases: list[CaseResult]) -> tuple[str, ...]:

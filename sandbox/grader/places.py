@@ -35,44 +35,51 @@ class Place:
     """
 
     def __init__(self) -> None:
-        with store.opened(_root()) as root:
-            _remove_abandoned(root)
-            for _ in range(_ATTEMPTS):
-                name = os.urandom(8).hex()
-                os.mkdir(name, 0o755, dir_fd=root)
-                lock = _locked(root, name)
-                if lock is not None:
-                    break
-            else:
-                raise ResourceError(
-                    f"{_root()}: others remove what is made here", hint="set XDG_CACHE_HOME to a directory of yours"
-                )
-            os.fchmod(lock, 0o755)  # whatever the umask: a run has a user of its own
-            os.mkdir(_FOLDER, 0o755, dir_fd=lock)
-            os.chmod(_FOLDER, 0o755, dir_fd=lock)
+        """Make one. Raises ResourceError."""
+        self._files: dict[str, int] = {}  # name → inode of what was put here
+        try:
+            with store.opened(_root()) as root:
+                _remove_abandoned(root)
+                name, self._lock, self._found = _made(root)
+        except OSError as error:
+            raise _failed(str(_root()), error) from error
         self.path = _root() / name / _FOLDER
-        self._lock = lock
-        self.close = weakref.finalize(self, _close, lock, os.getpid(), str(_root()), name)
+        self.close = weakref.finalize(self, _close, self._lock, os.getpid(), str(_root()), name)
+
+    def is_there(self) -> bool:
+        """Whether nobody has removed it, or put another in its stead: a launcher has this very directory."""
+        try:
+            return os.path.samestat(os.lstat(self.path), self._found)
+        except OSError:
+            return False
+
+    def is_whole(self) -> bool:
+        """Whether everything that was put here is still here."""
+        try:
+            return self.is_there() and all(os.lstat(self.path / name).st_ino == inode for name, inode in self._files.items())
+        except OSError:
+            return False
 
     def fill(self, files: Path) -> None:
-        """Put these files (of an entry of the store) in the place of what was there. Raises ResourceError; then it is empty."""
+        """Put these files (of an entry of the store) in the place of what was there.
+
+        Raises ResourceError: then what is here is nothing to run.
+        """
         try:
             self._clear()
             self._link(files)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._clear()
-            what = f"{self.path}: a program cannot be put here"
-            raise ResourceError.exhausted(what, error.errno) or ResourceError(f"{what}: {error.strerror}") from error
+            raise _failed(str(self.path), error) from error
 
     def _clear(self) -> None:
+        self._files = {}
         empty(self._lock, _FOLDER)
         left = os.listdir(self.path)
         if left:
             raise OSError(errno.ENOTEMPTY, f"{left[0]!r} of the program before cannot be removed")
 
     def _link(self, files: Path) -> None:
-        for folder, folders, names, fd in os.fwalk(files):
+        for folder, folders, names, fd in os.fwalk(files, onerror=_raise):
             target = self.path / os.path.relpath(folder, files)
             for name in folders:
                 (target / name).mkdir(mode=0o755)
@@ -82,6 +89,36 @@ class Place:
                     os.link(name, target / name, src_dir_fd=fd, follow_symlinks=False)
                 except OSError:  # too many links, or a file system without them
                     shutil.copy(f"/proc/self/fd/{fd}/{name}", target / name, follow_symlinks=False)
+                self._files[os.path.relpath(target / name, self.path)] = os.lstat(target / name).st_ino
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _failed(where: str, error: OSError) -> ResourceError:
+    what = f"{where}: a program cannot be put here"
+    return ResourceError.exhausted(what, error.errno) or ResourceError(f"{what}: {error.strerror}")
+
+
+def _made(root: int) -> tuple[str, int, os.stat_result]:
+    """(name, descriptor with its maker's lock, what is mounted) of a new place. Raises OSError; then nothing is left."""
+    for _ in range(_ATTEMPTS):
+        name = os.urandom(8).hex()
+        os.mkdir(name, 0o755, dir_fd=root)
+        lock = _locked(root, name)
+        if lock is None:
+            continue
+        try:
+            os.fchmod(lock, 0o755)  # whatever the umask: a run has a user of its own
+            os.mkdir(_FOLDER, 0o755, dir_fd=lock)
+            os.chmod(_FOLDER, 0o755, dir_fd=lock)
+            return name, lock, os.stat(_FOLDER, dir_fd=lock)
+        except BaseException:
+            remove(root, name)
+            os.close(lock)
+            raise
+    raise OSError(errno.EBUSY, "others remove what is made here")
 
 
 def _root() -> Path:
@@ -108,15 +145,17 @@ def _remove_abandoned(root: int) -> None:
     for name in os.listdir(root):
         lock = _locked(root, name)
         if lock is not None:
-            remove(root, name)
-            os.close(lock)
+            try:
+                remove(root, name)
+            finally:
+                os.close(lock)
 
 
 def _close(lock: int, maker: int, root: str, name: str) -> None:
     """Remove it. In a forked child it is the parent's."""
-    if os.getpid() == maker:
-        with contextlib.suppress(OSError):
-            fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            remove(fd, name)
-            os.close(fd)
-    os.close(lock)
+    try:
+        if os.getpid() == maker:
+            with contextlib.suppress(ResourceError), store.opened(Path(root)) as fd:
+                remove(fd, name)
+    finally:
+        os.close(lock)

@@ -16,11 +16,12 @@ def remove(root: int, key: str) -> None:
 
 def empty(root: int, key: str) -> None:
     """Remove what is in it, likewise."""
-    for _, folders, names, fd in os.fwalk(key, topdown=False, dir_fd=root):
-        for name in names:
-            with contextlib.suppress(OSError):
-                os.unlink(name, dir_fd=fd)
-        for name in folders:
-            with contextlib.suppress(OSError):
-                linked = stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
-                (os.unlink if linked else os.rmdir)(name, dir_fd=fd)
+    with contextlib.suppress(OSError):
+        for _, folders, names, fd in os.fwalk(key, topdown=False, dir_fd=root):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=fd)
+            for name in folders:
+                with contextlib.suppress(OSError):
+                    linked = stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
+                    (os.unlink if linked else os.rmdir)(name, dir_fd=fd)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -204,7 +205,13 @@ def opened(root: Path) -> Iterator[int]:
 def default() -> Store:
     """The store of this user."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Store(Path(cache).absolute() / "sandbox" / "artefacts")
+    return _at(Path(cache).absolute() / "sandbox" / "artefacts")
+
+
+@functools.lru_cache(maxsize=8)
+def _at(root: Path) -> Store:
+    """One for each root: it remembers sizes."""
+    return Store(root)
 
 
 def key_of(*parts: object) -> str:

@@ -7,10 +7,12 @@ the limit is repeated, and the fastest one counts: noise only ever adds. How far
 from __future__ import annotations
 
 import contextlib
+import heapq
 import math
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -205,7 +207,7 @@ def clock_ended(run: RunResult) -> bool:
     return run.outcome is Outcome.WALL_TIME and cpu_s(run) * 1e9 > 0.2 * run.usage.wall_ns
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Core:
     """A place for one run at a time. `cpus` is empty where runs cannot be pinned."""
 
@@ -221,19 +223,33 @@ class Cores:
         count = count or len(usable)
         # more cases than cores were asked for: sharing a core on purpose would be worse than the kernel's choice
         named = usable if pinned and count <= len(usable) else []
-        self.all = tuple(Core(number, (named[number],) if named else ()) for number in range(count))
-        self._free: queue.SimpleQueue[Core] = queue.SimpleQueue()
-        for core in self.all:
-            self._free.put(core)
+        self._free = [Core(number, (named[number],) if named else ()) for number in range(count)]  # a heap
+        self._waiting: deque[queue.SimpleQueue[Core]] = deque()
+        self._lock = threading.Lock()
+
+    def free(self, most: int) -> tuple[Core, ...]:
+        """Those that are lent next, if nobody else comes first: none when all are in use."""
+        with self._lock:
+            return tuple(heapq.nsmallest(most, self._free))
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Core]:
-        """A core, as soon as one is free."""
-        core = self._free.get()
+        """A core, as soon as one is free, in order of arrival: the one with the lowest number, whose launcher is the warmest."""
+        turn: queue.SimpleQueue[Core] = queue.SimpleQueue()
+        with self._lock:
+            if self._free:
+                turn.put(heapq.heappop(self._free))
+            else:
+                self._waiting.append(turn)
+        core = turn.get()
         try:
             yield core
         finally:
-            self._free.put(core)
+            with self._lock:
+                if self._waiting:
+                    self._waiting.popleft().put(core)
+                else:
+                    heapq.heappush(self._free, core)
 
 
 _shared: dict[bool, Cores] = {}

@@ -336,7 +336,8 @@ def main() -> NoReturn:
     out = os.dup(1)
     os.dup2(2, 1)
     sys.path[:] = [place for place in sys.path if place]  # nothing is imported from where completions can write
-    _STDIN = open(0, "rb", closefd=False)  # noqa: SIM115
+    _STDIN = open(os.dup(0), "rb")  # noqa: SIM115
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # tests that read find an end, and no sample
     settings = json.loads(_read_part() or b"")
     while (source := _read_part()) is not None:
         task = json.loads(_read_part() or b"")

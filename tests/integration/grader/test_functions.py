@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 
 from sandbox.grader import functions
 from sandbox.grader.functions import FunctionResult, Sample, evaluate, sample
+from sandbox.kernel import namespaces
+from sandbox.model.errors import ResourceError
+from sandbox.runtime.launcher import LauncherProcess
 from tests.support.clock import SLOWNESS
 from tests.support.forms import ALL
 from tests.support.hostile_functions import FORGERIES, INTERFERENCE, SPY
@@ -193,3 +197,33 @@ def test_a_builtin_of_the_judges_side_is_none_of_the_completions(grade):
 def test_a_profile_without_a_warm_interpreter_grades_alike(grade):
     results = grade([RIGHT, "def square(x):\n    return 4\n"], profile="python")
     assert [result.verdict for result in results] == ["AC", "WA"]
+
+
+def test_tests_that_read_find_an_end_and_no_other_sample(grade):
+    reads = "import sys\nassert sys.stdin.read() == ''\nassert square(2) == 4\n"
+    samples = [Sample("t", RIGHT, text, entry_points=("square",)) for text in (reads, TEST, reads)]
+    assert [result.verdict for result in grade(samples, batch=3, jobs=1)] == ["AC"] * 3
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_runs_that_cannot_be_started_are_judge_errors_and_have_an_end(grade, monkeypatch, batch):
+    def fails(*_):
+        raise ResourceError("there is nothing left")
+
+    monkeypatch.setattr(LauncherProcess, "launch", fails)
+    results = grade([RIGHT] * 10, batch=batch)
+    assert [result.verdict for result in results] == ["JE"] * 10
+    assert all("there is nothing left" in result.reason for result in results)
+
+
+def test_a_launcher_that_dies_costs_no_sample_its_verdict(grade, monkeypatch):
+    launch, calls = LauncherProcess.launch, []
+
+    def killed(self, *args):
+        calls.append(self)
+        if len(calls) == 2:
+            namespaces.send_signal(self._keeper._pidfd, signal.SIGKILL)
+        return launch(self, *args)
+
+    monkeypatch.setattr(LauncherProcess, "launch", killed)
+    assert [result.verdict for result in grade([RIGHT] * 20, batch=5, jobs=1)] == ["AC"] * 20

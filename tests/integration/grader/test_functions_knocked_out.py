@@ -110,7 +110,7 @@ def test_in_one_process_it_passes(changed, grade, name):
 
 def nursery_after_reading(text: str) -> str:
     """The process of the completion is forked when standard input is in memory already."""
-    opened = '    _STDIN = open(0, "rb", closefd=False)  # noqa: SIM115\n'
+    opened = '    _STDIN = open(os.dup(0), "rb")  # noqa: SIM115\n'
     forked = "    gc.freeze()"
     assert opened in text
     return text.replace(opened, "").replace(forked, f"{opened}    _STDIN.peek()\n{forked}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
@@ -91,7 +92,7 @@ def test_no_program_is_exchanged_while_another_runs():
 
 @pytest.mark.claim("SEC-GR-02", knocked_out=True)
 def test_a_launcher_that_is_taken_from_who_uses_it_shows_him_another_program(monkeypatch):
-    monkeypatch.setattr(boxes, "_fitting", lambda key, _: next((one for one in boxes._all.values() if one.key == key), None))
+    monkeypatch.setattr(boxes, "_fitting", lambda key, *_: next((one for one in boxes._all.values() if one.key == key), None))
 
     assert seen_beside(program("one.py", SLOW), program("two.py"))[0] == b"begun ['two.py']"
 
@@ -108,13 +109,34 @@ def test_a_program_cannot_change_what_lies_in_its_place(cache):
     assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
 
 
-def test_a_cache_that_was_removed_is_made_anew(cache):
+@pytest.mark.parametrize("name", ["one.py", "two.py"])
+@pytest.mark.parametrize("removed", ["", "places", "artefacts"])
+def test_a_cache_that_was_removed_is_made_anew(cache, name, removed):
     assert seen(program("one.py"))[1] == b"['one.py']"
-    shutil.rmtree(cache)
+    shutil.rmtree(cache / removed)
 
-    assert seen(program("two.py"))[1] == b"['two.py']"
+    assert seen(program(name))[1] == f"['{name}']".encode()
     assert len([shared for shared in boxes._all.values() if shared.place is not None]) == 1
     assert len(os.listdir(cache / "places")) == 1
+
+
+def test_a_file_that_somebody_removed_from_a_place_is_put_there_again(cache):
+    built = program("one.py")
+    seen(built)
+    (found,) = (cache / "places").glob("*/program/one.py")
+    found.unlink()
+
+    assert seen(built)[1] == b"['one.py']"
+
+
+def test_a_launcher_that_is_reserved_is_kept_and_used_first(cache):
+    built = program("one.py")
+    with building.Setting.prepared(built, (), 1, writable=True):
+        boxes.close()
+        (reserved,) = boxes._all.values()
+        assert [seen(built)[0], seen(built)[0]] == [id(reserved.sandbox)] * 2
+    boxes.close()
+    assert not boxes._all
 
 
 def test_nothing_is_left_of_places_when_launchers_end(cache):
@@ -128,14 +150,16 @@ def test_nothing_is_left_of_places_when_launchers_end(cache):
 @pytest.mark.parametrize("writable", [True, False])
 def test_what_was_set_up_while_the_compiler_ran_serves_the_first_cases(tmp_path, monkeypatch, writable):
     prepared = []
-    prepare = building.Setting.prepare
+    enter = building.Setting.prepared
 
-    def watched(self, cores, cases, *, writable):
-        prepare(self, cores, cases, writable=writable)
-        prepared.extend(shared.sandbox for shared in boxes._all.values() if shared.place is not None)
-        wait_until(lambda: all(box.stats()["parked"] for box in prepared), 10 * SLOWNESS, "sandboxes are parked")
+    @contextlib.contextmanager
+    def watched(self, cpus, parked, *, writable):
+        with enter(self, cpus, parked, writable=writable):
+            prepared[:] = [shared.sandbox for shared in boxes._all.values() if shared.place is not None]
+            wait_until(lambda: all(box.stats()["parked"] for box in prepared), 10 * SLOWNESS, "sandboxes are parked")
+            yield
 
-    monkeypatch.setattr(building.Setting, "prepare", watched)
+    monkeypatch.setattr(building.Setting, "prepared", watched)
     problem = make(tmp_path, {str(number): ("1\n", "1\n") for number in range(4)}, allow_file_writing=writable)
     source = Source({"a.c": b'#include <stdio.h>\nint main(void) { puts("1"); return 0; }'}, "a.c")
 
@@ -147,6 +171,6 @@ def test_what_was_set_up_while_the_compiler_ran_serves_the_first_cases(tmp_path,
 
 
 def test_what_needs_no_compiler_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(building.Setting, "prepare", lambda *_, **__: pytest.fail("prepared"))
+    monkeypatch.setattr(building.Setting, "prepared", lambda *_, **__: pytest.fail("prepared"))
 
     assert grade(make(tmp_path, {"1": ("1\n", "1\n")}), python("print(1)")).verdict == "AC"

@@ -1,11 +1,13 @@
 """What sandboxes of function grading are asked: samples from a pool, as their judges get through them."""
 
+import dataclasses
 import json
 
 import pytest
 
 from sandbox.grader.function_asked import Asked, Pool
 from sandbox.grader.functions import Sample
+from sandbox.model.errors import RequestError
 
 
 def samples(count):
@@ -106,3 +108,21 @@ def test_one_that_is_given_has_the_limits_of_a_run_and_of_a_pool_never():
     assert (alone.alone, dict(alone.options["limits"])) == (True, {"cpu": "1500ms", "wall": "3000ms"})
     (pooled,) = Pool(samples(1), 1).requests(8, 1.5)
     assert (pooled.alone, dict(pooled.options["limits"])) == (False, {"idle": "2500ms"})
+
+
+def test_nothing_is_taken_for_a_run_that_is_over():
+    pool = Pool(samples(4), 1)
+    (asked,) = pool.requests(4, 1.0)
+    feed = asked.options["stdin"]
+    next(feed)
+    asked.close()
+    asked.options["on_stdout"](b"report\n")
+    assert (list(feed), asked.items, len(pool)) == ([], [], 4)
+    assert [index for index, _ in asked.returned()] == [0, 1]
+
+
+@pytest.mark.parametrize("change", [{"program": None}, {"tests": b"x"}, {"prompt": 1}, {"entry_points": (1,)}])
+def test_what_is_no_sample_is_said_before_anything_runs(change):
+    bad = dataclasses.replace(samples(1)[0], **change)
+    with pytest.raises(RequestError, match=r"sample 3 \('t0'\): program, tests, prompt and entry points are texts, not"):
+        Pool([*samples(3), bad], 2)

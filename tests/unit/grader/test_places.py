@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_what_cannot_be_removed_keeps_the_next_program_out(entries, monkeypatch)
     assert set(content(place)) == {"program"}
 
 
-def test_half_a_program_is_none(entries, monkeypatch):
+def test_half_a_program_is_none(entries, root, monkeypatch):
     place = Place()
     link = os.link
 
@@ -109,7 +110,60 @@ def test_half_a_program_is_none(entries, monkeypatch):
     monkeypatch.setattr(places.shutil, "copy", lambda *_, **__: full("data", ""))
     with pytest.raises(ResourceError, match="a program cannot be put here"):
         place.fill(entries[0].files)
-    assert content(place) == {}
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(root.parent.parent))
+    place.fill(entries[1].files)
+    assert set(content(place)) == {"a.py"}
+
+
+def test_a_folder_that_cannot_be_read_is_no_program(entries):
+    place = Place()
+    with pytest.raises(ResourceError):
+        place.fill(entries[0].files / "nowhere")
+
+
+def test_who_removes_something_is_noticed(entries):
+    place = Place()
+    place.fill(entries[0].files)
+    assert (place.is_there(), place.is_whole()) == (True, True)
+    (place.path / "sub/deep/data").unlink()
+    assert (place.is_there(), place.is_whole()) == (True, False)
+    place.fill(entries[0].files)
+    assert place.is_whole()
+    place.path.rename(place.path.with_name("away"))
+    place.path.mkdir()
+    assert (place.is_there(), place.is_whole()) == (False, False)
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("step", ["mkdir", "chmod", "fchmod"])
+def test_a_place_that_cannot_be_made_leaves_nothing(root, monkeypatch, step):
+    Place().close()
+    before, real = descriptors(), getattr(os, step)
+
+    def full(what, *args, **options):
+        if what == "program" or step == "fchmod":
+            raise OSError(errno.ENOSPC, "full")
+        return real(what, *args, **options)
+
+    monkeypatch.setattr(os, step, full)
+    for _ in range(3):
+        with pytest.raises(ResourceError, match="No space left"):
+            Place()
+    monkeypatch.undo()
+    assert (descriptors(), os.listdir(root)) == (before, [])
+
+
+def test_the_end_of_a_place_that_is_gone_leaves_nothing(root):
+    before = descriptors()
+    for _ in range(3):
+        place = Place()
+        shutil.rmtree(root)
+        place.close()
+    assert descriptors() == before
 
 
 def test_its_end_is_that_of_its_directory(root, entries):

@@ -11,6 +11,7 @@ import pytest
 from sandbox.grader import timing
 from sandbox.grader.model import Limits
 from sandbox.model.result import Outcome, Usage
+from tests.support.clock import seconds, wait_until
 from tests.unit.cli.fakes import make_result
 
 
@@ -182,4 +183,33 @@ def test_a_core_is_lent_to_one_at_a_time():
 
 
 def test_more_cases_at_once_than_cores_are_not_pinned():
-    assert all(core.cpus == () for core in timing.Cores(4096).all)
+    assert all(core.cpus == () for core in timing.Cores(4096).free(4096))
+
+
+def test_the_core_with_the_lowest_number_is_lent():
+    cores = timing.Cores(2, pinned=False)
+    assert [core.number for core in cores.free(8)] == [0, 1]
+    with cores.lend() as first:
+        assert [core.number for core in cores.free(8)] == [1]
+        with cores.lend() as second:
+            assert (first.number, second.number, cores.free(8)) == (0, 1, ())
+    with cores.lend() as again:
+        assert again.number == 0
+    assert [core.number for core in cores.free(1)] == [0]
+
+
+def test_cores_are_lent_in_order_of_arrival():
+    cores, order = timing.Cores(1), []
+
+    def worker(number):
+        with cores.lend():
+            order.append(number)
+
+    threads = [threading.Thread(target=worker, args=(number,)) for number in range(5)]
+    with cores.lend():
+        for number, thread in enumerate(threads):
+            thread.start()
+            wait_until(lambda number=number: len(cores._waiting) == number + 1, seconds(10), "it waits")
+    for thread in threads:
+        thread.join()
+    assert order == [0, 1, 2, 3, 4]
