@@ -19,7 +19,7 @@ MAX_PROGRAM_FILES = 1_000
 MAX_READ_BYTES = 256 << 20  # of everything that is kept in memory: programs and settings, not test data
 MAX_NAMES = 100_000
 MAX_DEPTH = 16
-_HIDDEN = (".", "-", "__pycache__")
+_HIDDEN = (".", "__pycache__")
 _CONSTANT = re.compile(rb"\{\{([a-zA-Z_][a-zA-Z0-9_]*(?:\.[a-zA-Z_][a-zA-Z0-9_]*)?)\}\}")
 
 

@@ -328,6 +328,13 @@ def test_answers_without_input_are_named(load):
     )
 
 
+def test_a_name_that_begins_with_a_dash_is_one_like_others(load):
+    names = ("secret/-2", "secret/--help", "secret/-group/1")
+    problem = load({"problem.yaml": "", **cases(*names), "data/secret/-2.files/-x": ""})
+    assert {case.name for case in problem.tests.all_cases()} == {"secret/1", *names}
+    assert [list(case.files) for case in problem.tests.all_cases() if case.files] == [["-x"]]
+
+
 def test_too_many_cases(load, monkeypatch):
     monkeypatch.setattr(testdata, "MAX_CASES", 1)
     refused(load, {"problem.yaml": "", **cases("secret/2")}, "holds 2 test cases; 1 are allowed")
