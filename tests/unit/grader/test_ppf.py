@@ -366,8 +366,19 @@ def test_links_in_a_circle_and_pipes(tmp_path):
         packages.load(root)
     (root / "data/secret/2.in").unlink()
     (root / "data/secret/2.in").symlink_to("2.in")
-    with pytest.raises(ProblemError, match=r"data/secret/2\.in: cannot be read"):
+    with pytest.raises(ProblemError, match=r"data/secret/2\.in: cannot be read: Too many levels of symbolic links$"):
         packages.load(root)
+
+
+@pytest.mark.parametrize("name", ["data/secret/1.in", "data/secret/1.ans", "data/secret/1.desc", "submissions/accepted/a/b.py"])
+def test_a_link_to_nothing_is_said_with_what_to_do(tmp_path, name):
+    root = write(tmp_path / "hello", {"problem.yaml": "", **cases("secret/1"), "submissions/accepted/a/a.py": ""})
+    (root / name).unlink(missing_ok=True)
+    (root / name).symlink_to("gone")
+    with pytest.raises(ProblemError) as caught:
+        packages.load(root)
+    said = f"{name}: is a link to 'gone', where there is nothing; put the file itself there, or remove the link"
+    assert str(caught.value) == said
 
 
 def test_a_submission_that_leads_outside(tmp_path):
