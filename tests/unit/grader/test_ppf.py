@@ -88,6 +88,10 @@ def test_legacy_multipliers(load):
     [
         ("limits: {memory: lots}", "problem.yaml: limits.memory is 'lots'; it has to be a number"),
         ("limits: {memory: 0}", "limits.memory is 0"),
+        ("limits: {memory: -5}", "limits.memory is -5 MiB; it has to be more than 0 (at least one byte) and at most 1048576 MiB"),
+        ("limits: {memory: 1048577}", "limits.memory is 1048577 MiB"),
+        ("limits: {code: -5}", "limits.code is -5 KiB; it has to be more than 0 (at least one byte) and at most 1048576 KiB"),
+        ("limits: {code: 0.0009}", "limits.code is 0.0009 KiB"),
         ("limits: {time_limit: -1}", "limits.time_limit is -1"),
         ("limits: 5", "limits has to be a mapping"),
         ("type: guessing", "type names 'guessing'"),
