@@ -112,8 +112,8 @@ def _print(reports: Sequence[Report]) -> None:
         if number:
             text.emit("\n")
         text.emit(grading.heading(report) + "\n")
-        if report.compile_output:
-            text.paragraphs(report.compile_output[:4096])
+        for said in filter(None, (report.compile_output, report.judge_output)):
+            text.paragraphs(said[:4096])
         if report.tests is not None:
             grading.cases(report.all_cases())
         for note in (*report.warnings, *report.degraded):

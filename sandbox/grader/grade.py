@@ -230,10 +230,13 @@ class _Grading:
         self.say("compiled")
         if self.cancel.is_set:
             return self.without_run(Verdict.SKIPPED, CANCELED)
-        for failure in (built, *judges.values()):
-            if isinstance(failure, BuildFailure):
-                return self._failed(failure)
-        self.built = built if isinstance(built, Built) else None
+        if isinstance(built, BuildFailure):
+            return self._failed(built)
+        self.built = built
+        broken = next((judge for judge in judges.values() if isinstance(judge, BuildFailure)), None)
+        if broken is not None:
+            report = self.without_run(Verdict.JE, broken.reason)
+            return dataclasses.replace(report, judge_output=text(broken.output.encode("utf-8", "replace")))
         self.judges = {name: judge for name, judge in judges.items() if isinstance(judge, Judge)}
         static = self._static()
         return self._scored(self._cases(), static)
@@ -330,6 +333,7 @@ class _Grading:
         )
 
     def _failed(self, failure: BuildFailure) -> Report:
+        """The report of a submission that could not be built."""
         verdict = Verdict.CE if failure.blame == "submission" else Verdict.JE
         report = self.without_run(verdict, failure.reason)
         return dataclasses.replace(
