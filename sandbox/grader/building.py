@@ -47,6 +47,7 @@ class Built:
         output: what the compiler said.
         run: the run of the compiler; None when it came from the store or there is none.
         allow_degraded: runs accept weaker stand-ins where the host has no control groups.
+        source: what was handed in, with its extensions as the languages have them.
     """
 
     argv: tuple[str, ...]
@@ -62,6 +63,7 @@ class Built:
     run: RunResult | None = None
     allow_degraded: bool = False
     entry: store.Entry | None = field(default=None, repr=False)
+    source: Source = field(default=Source({}, ""), repr=False)
 
     @contextmanager
     def sandbox(
@@ -131,6 +133,7 @@ def build(
     except RequestError as error:
         return BuildFailure(f"a language file of this host is wrong: {error}", blame="judge")
     try:
+        source = entrypoints.with_usual_extensions(source, known)
         language = entrypoints.detect(source, known)
         refusal = _refused(source, language, limits, allowed)
         if refusal:
@@ -146,7 +149,8 @@ def build(
         if isinstance(made, BuildFailure):
             return made
         memory = limits.memory_bytes if memory_bytes is None else memory_bytes
-        return replace(_built(made, language, entry, limits, memory, warm=warm), allow_degraded=allow_degraded)
+        built = _built(made, language, entry, limits, memory, warm=warm)
+        return replace(built, source=source, allow_degraded=allow_degraded)
     except UnsupportedHostError:
         raise
     except SandboxError as error:

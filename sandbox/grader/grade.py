@@ -281,7 +281,7 @@ class _Grading:
             return CaseResult(case, Verdict.JE, "the problem asks for static validation and has no static validator")
         try:
             found = validators.static(
-                judge, self.source, built.language.id, built.entry_point, arguments=arguments, cancel=self.cancel
+                judge, built.source, built.language.id, built.entry_point, arguments=arguments, cancel=self.cancel
             )
         except SandboxError as error:
             return CaseResult(case, Verdict.JE, f"the static validator could not be run: {error}")

@@ -340,6 +340,22 @@ def test_a_source_cannot_give_options_to_its_compiler(name):
     assert failure.reason == f"the file name {name!r} would be taken for an option by compilers"
 
 
+@pytest.mark.requires("language c", "language cpp", "language java")
+@pytest.mark.parametrize(
+    ("name", "text", "language"),
+    [
+        ("A.PY", "print(2)", "python3"),
+        ("A.CPP", "#include <iostream>\nint main() { std::cout << 2 << std::endl; }", "cpp"),
+        ("A.C", "#include <iostream>\nint main() { std::cout << 2 << std::endl; }", "cpp"),
+        ("MAIN.JAVA", "public class Main { public static void main(String[] a) { System.out.println(2); } }", "java"),
+    ],
+)
+def test_capitals_in_extensions_compile_and_run(name, text, language):
+    built = build(name, text, replace(LIMITS, compilation_s=60 * SLOWNESS, compilation_memory_bytes=1024 * MIB))
+
+    assert (built.language.id, run(built).stdout) == (language, b"2\n")
+
+
 def test_a_source_made_by_a_caller_cannot_leave_its_directory(cache):
     failure = building.build(Source({"../x.py": b"print(1)"}, "s"), LIMITS)
 

@@ -62,6 +62,31 @@ def test_by_extension(files, language):
 
 
 @pytest.mark.parametrize(
+    ("given", "usual"),
+    [
+        ("A.PY", "A.py"),
+        ("a.CPP b.Cc a.H", "a.cpp b.cc a.H"),  # headers are included by the name that they have
+        ("Main.JAVA sub/B.Java", "Main.java sub/B.java"),
+        ("a.C", "a.C"),
+        ("a.c B.C", "a.c B.C"),
+        ("main.cpp PART.CPP", "main.cpp PART.CPP"),  # there is a file as it is written: the other one may be an include
+        ("a.PY a.Py", "a.PY a.Py"),
+        ("a.PY a.py/x", "a.PY a.py/x"),
+        ("README.XYZ", "README.XYZ"),
+        (".PY", ".PY"),
+    ],
+)
+def test_capitals_in_extensions(given, usual):
+    found = entrypoints.with_usual_extensions(source(given), ALL)
+    assert list(found.files) == usual.split()
+
+
+def test_an_entry_point_follows_its_file():
+    found = entrypoints.with_usual_extensions(source("a.PY b.PY", entry_point="b.PY"), ALL)
+    assert entrypoints.find(found, ALL["python3"]).main == "b.py"
+
+
+@pytest.mark.parametrize(
     ("text", "language"),
     [
         ("use strict;\nmy $n = <STDIN>;\nprint $n;\n", "perl"),
