@@ -115,12 +115,17 @@ def test_size_language_and_entry_are_refused_before_any_compilation():
 def test_a_compiler_that_is_not_there_is_the_judges_failure():
     from sandbox.grader import languages
 
-    known = languages.load()
-    toy = known["c"].model_copy(update={"run": known["c"].run.model_copy(update={"command": ("no-such-program",)})})
+    known = dict(languages.load())
+    for name in ("c", "python2"):
+        lacking = known[name].run.model_copy(update={"command": ("no-such-program",)})
+        known[name] = known[name].model_copy(update={"run": lacking, "compile": None, "keep_sources": True})
+    said = "cannot be used on this host: no-such-program is not there; install it, or say that the program is in another language"
 
-    failure = fails("a.c", "int main(){}", languages={"c": toy})
+    failure = fails("a.c", "int main(){}", languages=known)
+    old = fails("a.py", "#!/usr/bin/env python2\nprint(1)", languages=known)
 
-    assert (failure.blame, failure.reason) == ("judge", "C cannot be used on this host: no-such-program is not there")
+    assert (failure.blame, failure.reason) == ("judge", f"C {said}")
+    assert (old.blame, old.language, old.reason) == ("judge", "python2", f"Python 2 {said}")
 
 
 def test_the_store_knows_sources_includes_and_main(cache):

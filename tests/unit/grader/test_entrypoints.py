@@ -39,6 +39,7 @@ def entry(language, files, **more):
         ("a.cc b.cpp", "cpp"),
         ("a.C", "cpp"),
         ("a.py b.py data.txt", "python3"),
+        ("a.py2", "python2"),
         ("A.java sub/B.java", "java"),
         ("a.kt", "kotlin"),
         ("a.js package.json", "javascript"),
@@ -112,6 +113,10 @@ def test_pl_is_perl_or_prolog(text, language):
         ("#!/usr/bin/env python3\n", "python3"),
         ("#!/usr/bin/pypy3\n", "pypy3"),
         ("#!/usr/bin/env pypy\n", "pypy3"),
+        ("#!/usr/bin/env python\n", "python3"),
+        ("#!/usr/bin/env python2\n", "python2"),
+        ("#!/usr/bin/python2.7 -u\n", "python2"),
+        ("#!/usr/bin/pypy2\n", "python2"),
     ],
 )
 def test_python_and_pypy(first, language):
@@ -130,7 +135,7 @@ def test_what_the_caller_says_wins():
 def test_no_language_and_several_languages():
     with pytest.raises(RequestError, match=r"no language has files such as \.xyz"):
         detected("a.xyz")
-    with pytest.raises(RequestError, match=re.escape("files of several languages (C, PyPy 3, Python 3); give the language")):
+    with pytest.raises(RequestError, match=re.escape("files of several languages (C, PyPy 3, Python 2, Python 3); give the language")):
         detected("a.c b.py")
     assert detected("a.c b.py c.py") == "python3"
 
