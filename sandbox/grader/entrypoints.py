@@ -21,6 +21,7 @@ _JAVA_TOKEN = re.compile(
     re.DOTALL,
 )
 _MAX_CLASS_NAME = 100  # of a file that is renamed after it
+_HOW_TO_SAY = "say the entry point (--entry-point, `entrypoint` in submissions.yaml, Source.entry_point)"
 _TYPES = ("class", "interface", "enum", "record")
 
 
@@ -202,7 +203,7 @@ def _java_main(source: Source, files: Sequence[str]) -> str:
             return choice[0]
     raise RequestError(
         f"{source.origin}: several classes have a main method ({', '.join(main for _, main in outer[:5])})",
-        hint="name the entry point",
+        hint=_HOW_TO_SAY,
     )
 
 
@@ -244,7 +245,7 @@ def _main_file(source: Source, language: Language, files: Sequence[str], own: Co
         return top[0]
     raise RequestError(
         f"{source.origin}: it is not clear which of {', '.join(top[:5])} is the main file",
-        hint=f"name it {language.main_names[0]}{language.extensions[0]}, or name the entry point",
+        hint=f"name it {language.main_names[0]}{language.extensions[0]}, or {_HOW_TO_SAY}",
     )
 
 

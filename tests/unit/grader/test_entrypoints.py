@@ -135,7 +135,9 @@ def test_what_the_caller_says_wins():
 def test_no_language_and_several_languages():
     with pytest.raises(RequestError, match=r"no language has files such as \.xyz"):
         detected("a.xyz")
-    with pytest.raises(RequestError, match=re.escape("files of several languages (C, PyPy 3, Python 2, Python 3); give the language")):
+    with pytest.raises(
+        RequestError, match=re.escape("files of several languages (C, PyPy 3, Python 2, Python 3); give the language")
+    ):
         detected("a.c b.py")
     assert detected("a.c b.py c.py") == "python3"
 
@@ -198,7 +200,7 @@ def test_java_prefers_main_and_top_level_classes():
 
 def test_java_without_main_or_with_too_many():
     assert entry("java", {"sub/A.java": "class A {}"}).main == "A"  # Java says what is missing, when it is started
-    with pytest.raises(RequestError, match=r"several classes have a main method \(A, B\); name the entry point"):
+    with pytest.raises(RequestError, match=r"several classes have a main method \(A, B\); say the entry point \(--entry-point, "):
         entry("java", {"A.java": JAVA.format(name="A"), "B.java": JAVA.format(name="B")})
     assert entry("java", {"A.java": JAVA.format(name="A"), "B.java": JAVA.format(name="B")}, entry_point="B").main == "B"
 
