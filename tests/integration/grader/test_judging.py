@@ -112,7 +112,7 @@ def test_a_validator_that_fails_is_a_judge_error_with_its_reason(tmp_path, name)
 
 
 def test_a_validator_that_does_not_compile_leaves_the_submission_its_language_and_its_compiler(tmp_path):
-    submission = c("#warning mine\nint main(void) { return 0; }")
+    submission = c(f"#warning mine\nint main(void) {{ return 0; }} /* {time.time_ns()}: not from the store */")
 
     report = grade(make(tmp_path, validator=judge("def theirs")), submission)
 
