@@ -34,6 +34,7 @@ _ACCEPTED, _REJECTED, _JUDGE_FAILED = 0, 1, 2
 @click.option(
     "--language", metavar="NAME", shell_complete=language_names, help="Language of the submissions, if not what they look like."
 )
+@click.option("--entry-point", metavar="NAME", default="", help="Their main file or class, where it is not clear.")
 @grading.options
 @click.pass_context
 def grade(
@@ -44,6 +45,7 @@ def grade(
     everything: bool,
     jobs: int | None,
     language: str | None,
+    entry_point: str,
     time_limit: str | None,
     html_file: str | None,
     as_json: bool,
@@ -58,9 +60,8 @@ def grade(
     grading.need_extra()
     grading.check_place(html_file)
     loaded = grading.load(problem, time_limit)
-    reports = _graded(
-        loaded, submissions, language, mode="all" if everything else "first", jobs=jobs, allow_degraded=allow_degraded
-    )
+    named = _named(loaded, submissions, language, entry_point)
+    reports = _graded(loaded, named, mode="all" if everything else "first", jobs=jobs, allow_degraded=allow_degraded)
     if html_file is not None:
         from sandbox.grader import html
 
@@ -75,17 +76,27 @@ def grade(
     ctx.exit(_JUDGE_FAILED if Verdict.JE in verdicts else _REJECTED if verdicts - {Verdict.AC, Verdict.PAC} else _ACCEPTED)
 
 
-def _graded(
-    problem: Problem, paths: Sequence[str], language: str | None, *, mode: Mode, jobs: int | None, allow_degraded: bool
-) -> list[Report]:
-    from sandbox.grader.grade import grade as judge
-
-    named: list[tuple[str, Source | str]] = [(path, _source(path, language)) for path in paths]
-    named = named or [(name, source) for name, source, _ in problem.submissions]
-    if not named:
+def _named(problem: Problem, paths: Sequence[str], language: str | None, entry_point: str) -> Sequence[tuple[str, Source | str]]:
+    """What is graded, by name: the submissions at `paths`, else those of the problem. Raises RequestError."""
+    if paths:
+        return [(path, _source(path, language, entry_point)) for path in paths]
+    if not problem.submissions:
         raise RequestError(
             f"{problem.name}: there is nothing to grade", hint="name a submission; the problem has none of its own"
         )
+    if language or entry_point:
+        raise RequestError(
+            "--language and --entry-point are about submissions that the command names",
+            hint="those of a problem have `language` and `entrypoint` in submissions/submissions.yaml",
+        )
+    return [(name, source) for name, source, _ in problem.submissions]
+
+
+def _graded(
+    problem: Problem, named: Sequence[tuple[str, Source | str]], *, mode: Mode, jobs: int | None, allow_degraded: bool
+) -> list[Report]:
+    from sandbox.grader.grade import grade as judge
+
     with grading.bar() as tell:
         follow = grading.follow(tell)
         return [
@@ -96,15 +107,15 @@ def _graded(
         ]
 
 
-def _source(path: str, language: str | None) -> Source | str:
-    """The source with the language that was said; without one the path, which `grade` reads itself. Raises RequestError."""
+def _source(path: str, language: str | None, entry_point: str) -> Source | str:
+    """The source with what was said of it; where nothing was, the path, which `grade` reads itself. Raises RequestError."""
     if not os.path.lexists(path):
         raise RequestError(f"{path}: there is no such file or folder")
-    if language is None:
+    if language is None and not entry_point:
         return path
     from sandbox.grader import languages, sources
 
-    return sources.read(path, language=languages.get(language).id)
+    return sources.read(path, language=languages.get(language).id if language else "", entry_point=entry_point)
 
 
 def _print(reports: Sequence[Report]) -> None:
@@ -112,8 +123,8 @@ def _print(reports: Sequence[Report]) -> None:
         if number:
             text.emit("\n")
         text.emit(grading.heading(report) + "\n")
-        if report.compile_output:
-            text.paragraphs(report.compile_output[:4096])
+        for said in filter(None, (report.compile_output, report.judge_output)):
+            text.paragraphs(said[:4096])
         if report.tests is not None:
             grading.cases(report.all_cases())
         for note in (*report.warnings, *report.degraded):

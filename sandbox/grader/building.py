@@ -98,6 +98,7 @@ class Built(Setting):
         cached: whether it came from the store.
         output: what the compiler said.
         run: the run of the compiler; None when it came from the store or there is none.
+        source: what was handed in, with its extensions as the languages have them.
     """
 
     argv: tuple[str, ...]
@@ -107,6 +108,7 @@ class Built(Setting):
     cached: bool = False
     output: str = ""
     run: RunResult | None = None
+    source: Source = field(default=Source({}, ""), repr=False)
 
     @contextmanager
     def sandbox(
@@ -163,6 +165,7 @@ def build(
     except RequestError as error:
         return BuildFailure(f"a language file of this host is wrong: {error}", blame="judge")
     try:
+        source = entrypoints.with_usual_extensions(source, known)
         language = entrypoints.detect(source, known)
         refusal = _refused(source, language, limits, allowed)
         if refusal:
@@ -178,7 +181,7 @@ def build(
         setting = _setting(language, limits, memory, warm=warm, allow_degraded=allow_degraded)
         before = partial(on_compile, setting) if on_compile is not None else None
         made = compiling.make(whole, language, entry, limits, before=before, allow_degraded=allow_degraded, cancel=cancel)
-        return made if isinstance(made, BuildFailure) else _built(made, setting, entry, memory)
+        return made if isinstance(made, BuildFailure) else replace(_built(made, setting, entry, memory), source=source)
     except UnsupportedHostError:
         raise
     except SandboxError as error:

@@ -70,6 +70,7 @@ def make(
     missing = next(iter(available([language]))).missing
     if missing:
         reason = f"{language.name} cannot be used on this host: {', '.join(missing)} is not there"
+        reason += "; install it, or say that the program is in another language"
         return BuildFailure(reason, blame="judge", language=language.id)
     here = store.default()
     version, stamp = version_of(language, allow_degraded=allow_degraded)

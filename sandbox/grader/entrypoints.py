@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sandbox.grader.languages import Language, get, load
 from sandbox.grader.model import Source
@@ -21,6 +21,7 @@ _JAVA_TOKEN = re.compile(
     re.DOTALL,
 )
 _MAX_CLASS_NAME = 100  # of a file that is renamed after it
+_HOW_TO_SAY = "say the entry point (--entry-point, `entrypoint` in submissions.yaml, Source.entry_point)"
 _TYPES = ("class", "interface", "enum", "record")
 
 
@@ -35,6 +36,24 @@ class Entry:
 
     files: tuple[str, ...]
     main: str
+
+
+def with_usual_extensions(source: Source, languages: Mapping[str, Language]) -> Source:
+    """The source with its extensions written as the languages have them: `A.PY` becomes `A.py`, for compilers insist on it.
+
+    Capitals are looked through only where no file has an extension of a language as it is written (`.C` is one, of C++): beside
+    a.cpp, B.CPP may be there to be included.
+    """
+    written = sorted({extension for language in languages.values() for extension in language.extensions})
+    if any(name.endswith(tuple(written)) for name in source.files):
+        return source
+    usual = {extension.lower(): extension for extension in written}  # small letters are sorted behind capitals, and win
+    parts = {name: posixpath.splitext(name) for name in source.files}
+    names = {name: stem + usual.get(extension.lower(), extension) for name, (stem, extension) in parts.items()}
+    if len({*names.values()}) < len(names) or any(other.startswith(f"{name}/") for name in names.values() for other in names):
+        return source  # a name would be there twice
+    files = {names[name]: data for name, data in source.files.items()}
+    return replace(source, files=files, entry_point=names.get(source.entry_point, source.entry_point))
 
 
 def detect(source: Source, languages: Mapping[str, Language] | None = None) -> Language:
@@ -184,7 +203,7 @@ def _java_main(source: Source, files: Sequence[str]) -> str:
             return choice[0]
     raise RequestError(
         f"{source.origin}: several classes have a main method ({', '.join(main for _, main in outer[:5])})",
-        hint="name the entry point",
+        hint=_HOW_TO_SAY,
     )
 
 
@@ -226,7 +245,7 @@ def _main_file(source: Source, language: Language, files: Sequence[str], own: Co
         return top[0]
     raise RequestError(
         f"{source.origin}: it is not clear which of {', '.join(top[:5])} is the main file",
-        hint=f"name it {language.main_names[0]}{language.extensions[0]}, or name the entry point",
+        hint=f"name it {language.main_names[0]}{language.extensions[0]}, or {_HOW_TO_SAY}",
     )
 
 

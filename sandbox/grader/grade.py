@@ -233,10 +233,13 @@ class _Grading:
             self.say("compiled")
             if self.cancel.is_set:
                 return self.without_run(Verdict.SKIPPED, CANCELED)
-            for failure in (programs.submission, *programs.judges.values()):
-                if isinstance(failure, BuildFailure):
-                    return self._failed(failure)
-            self.built = programs.submission if isinstance(programs.submission, Built) else None
+            if isinstance(programs.submission, BuildFailure):
+                return self._failed(programs.submission)
+            self.built = programs.submission
+            broken = next((judge for judge in programs.judges.values() if isinstance(judge, BuildFailure)), None)
+            if broken is not None:
+                report = self.without_run(Verdict.JE, broken.reason)
+                return dataclasses.replace(report, judge_output=text(broken.output.encode("utf-8", "replace")))
             self.judges = {name: judge for name, judge in programs.judges.items() if isinstance(judge, Judge)}
             static = self._static()
             return self._scored(self._cases(), static)
@@ -272,7 +275,7 @@ class _Grading:
             return CaseResult(case, Verdict.JE, "the problem asks for static validation and has no static validator")
         try:
             found = validators.static(
-                judge, self.source, built.language.id, built.entry_point, arguments=arguments, cancel=self.cancel
+                judge, built.source, built.language.id, built.entry_point, arguments=arguments, cancel=self.cancel
             )
         except SandboxError as error:
             return CaseResult(case, Verdict.JE, f"the static validator could not be run: {error}")
@@ -311,6 +314,7 @@ class _Grading:
         )
 
     def _failed(self, failure: BuildFailure) -> Report:
+        """The report of a submission that could not be built."""
         verdict = Verdict.CE if failure.blame == "submission" else Verdict.JE
         report = self.without_run(verdict, failure.reason)
         return dataclasses.replace(

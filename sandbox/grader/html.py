@@ -84,6 +84,7 @@ def _submission(report: Report) -> dict[str, Any]:
         "wall_s": report.wall_s,
         "cached": report.cached,
         "compile_output": visible(report.compile_output, _MOST_COMPILER),
+        "judge_output": visible(report.judge_output, _MOST_COMPILER),
         "limits": report.limits,
         "notes": [visible(note) for note in (*report.warnings, *report.degraded)],
         "cases": [_row(case) for case in cases],

@@ -25,6 +25,7 @@ def report(judged: Report) -> dict[str, Any]:
         "wall_s": round(judged.wall_s, 6),
         "cached": judged.cached,
         "compile_output": judged.compile_output[:_MOST_BYTES],
+        "judge_output": judged.judge_output[:_MOST_BYTES],
         "limits": _limits(judged.limits),
         "degraded": list(judged.degraded),
         "warnings": list(judged.warnings),

@@ -8,6 +8,7 @@ another input. Whatever fails on the judge's side is a judge error.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -175,7 +176,9 @@ class _Judging:
         attempt.stolen_s = timing.between(before.steal_s, after.steal_s)
         wall = attempt.run.usage.wall_ns / 1e9
         fair = timing.has_fair_share() and (attempt.stolen_s or 0.0) < wall / 2
-        if attempt.verdict is Verdict.TLE and timing.starved(attempt.run, idle, attempt.beside_s, fair=fair):
+        size = os.stat(self.case.input).st_size if now.data is None else len(now.data)
+        alone = timing.never_waits_for_us(attempt.run, size)
+        if attempt.verdict is Verdict.TLE and timing.starved(attempt.run, idle, attempt.beside_s, fair=fair, alone=alone):
             reason = f"the host was too busy: the program had {timing.cpu_s(attempt.run):.2f} s of CPU time in {wall:.2f} s"
             return dataclasses.replace(attempt, verdict=Verdict.JE, reason=reason, starved=True)
         return attempt

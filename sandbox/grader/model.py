@@ -295,7 +295,8 @@ class Report:
 
     Attributes:
         reason: of the case that decided, or of the compiler.
-        compile_output: what the compiler said, cut to 64 KiB.
+        compile_output: what the compiler said of the submission, cut to 64 KiB.
+        judge_output: what the compiler said of the problem's own program that does not compile, likewise.
         cached: whether the compiled program came from the store.
         decided_by: name of the case that decided; "" when all were accepted.
         wall_s: of the whole grading.
@@ -317,6 +318,7 @@ class Report:
     wall_s: float = 0.0
     degraded: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    judge_output: str = ""
 
     def all_cases(self) -> tuple[CaseResult, ...]:
         """Every case that was run or skipped, in order."""

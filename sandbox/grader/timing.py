@@ -28,6 +28,7 @@ _WALL_FACTOR = 4.0
 _WALL_S = 10.0
 _WAITED = 0.5  # of the time that a program did not run: the part in which its core was free, so that it waited of its own accord
 _SHARE = 0.05  # of a busy core: who can run has more, unless there are twenty others that run all the time
+_LEAST_PIPE_BYTES = 4096  # for who has many pipes already; source: pipe(7), /proc/sys/fs/pipe-user-pages-soft
 _STEAL = 7  # fields of a line of /proc/stat after its name; source: proc_stat(5)
 _IDLE = (3, 4)  # idle, and idle while a disk is waited for
 
@@ -149,24 +150,33 @@ def has_fair_share() -> bool:
     return ours and os.getpriority(os.PRIO_PROCESS, 0) <= 0
 
 
-def starved(run: RunResult, idle: float | None, beside_s: float = 0.0, *, fair: bool = False) -> bool:
+def never_waits_for_us(run: RunResult, input_bytes: int) -> bool:
+    """Whether the smallest pipe held all that went in, before the start, and all that came out: nobody fills or empties it."""
+    return not run.truncated and max(input_bytes, len(run.stdout), len(run.stderr)) < _LEAST_PIPE_BYTES
+
+
+def starved(run: RunResult, idle: float | None, beside_s: float = 0.0, *, fair: bool = False, alone: bool = False) -> bool:
     """Whether others had the CPU while a clock ran out: then the run says nothing about the program.
 
     A program that could run does so while its core is free. Who was ended for elapsed time, or for doing nothing, waited of its
     own accord when its core was free for much of the time in which it did not run. So did, on a core that is shared fairly, who
-    used less of it than the share of one among many.
+    used less of it than the share of one among many, and who was ended for doing nothing: whenever the sandbox looked, nothing
+    in it was ready to run.
 
     Args:
         run: of the submission.
         idle: seconds in which its core was free meanwhile; None where that is not known, and only throttling can be seen.
         beside_s: CPU seconds of our own programs on that core (an interactor), for which it may have waited.
         fair: what `has_fair_share` says, where nobody took the core itself away.
+        alone: what `never_waits_for_us` says: else it may have waited for one of us who got no CPU.
     """
     if not waited(run):
         return False
     off_s = run.usage.wall_ns / 1e9 - cpu_s(run) - beside_s
     if run.usage.throttled_ns / 1e9 > (1 - _WAITED) * off_s > 0:
         return True
+    if alone and run.outcome is Outcome.IDLE_TIME:
+        return False
     if fair and cpu_s(run) < _SHARE * off_s:
         return False
     return idle is not None and idle < _WAITED * off_s

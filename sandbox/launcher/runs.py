@@ -9,7 +9,7 @@ import time
 from sandbox.kernel import namespaces
 from sandbox.launcher import payload, wire
 from sandbox.launcher.init import Init
-from sandbox.launcher.sampling import Sampler, slurp
+from sandbox.launcher.sampling import Sampler, can_run, slurp
 from sandbox.model import launch, steps
 
 TYPE_CHECKING = False
@@ -25,6 +25,7 @@ SETUP_NS = 20_000_000_000
 _SIGKILL = 9
 _MIN_CHECK_NS = 2_000_000
 _SAMPLE_NS = 20_000_000
+_IDLE_LOOKS = 4  # that find nothing ready to run, one after the other, before the sandbox counts as idle
 _AFTER_KILL_NS = 1_000_000_000
 _PARKED_NS = 3600_000_000_000
 _ETIMEDOUT = 110
@@ -102,7 +103,8 @@ class Run:
         self.sampler: Sampler | None = None
         self.next_check = 0
         self.last_cpu = 0
-        self.last_progress = 0
+        self.last_look = 0
+        self.idle_ns = 0
 
     def spawn(self, plan: Plan, fds: Descriptors, let_go: Callable[[], object]) -> None:
         """Clone init, map its ids and let it go. Raises OSError; `failure` then names the step."""
@@ -157,7 +159,7 @@ class Run:
 
         On a busy host the program may be over before we hear of its start.
         """
-        self.started = self.last_progress = self.next_check = min(began or (1 << 63), time.monotonic_ns())
+        self.started = self.last_look = self.next_check = min(began or (1 << 63), time.monotonic_ns())
 
     def kill(self, reason: int, value: int = 0) -> None:
         """End everything in the sandbox; the first reason is the one that is reported."""
@@ -264,18 +266,29 @@ class Run:
         if self.cpu_ns >= request.cpu_ns:
             self.kill(launch.BY_CPU, self.cpu_ns)
             return
-        if self.cpu_ns - self.last_cpu >= 1_000_000:
-            self.last_cpu, self.last_progress = self.cpu_ns, now
-        idle = now - self.last_progress
+        step = max(_MIN_CHECK_NS, -(-request.idle_ns // _IDLE_LOOKS))
+        idle = self._idle(now, step) if request.idle_ns else 0
         if request.idle_ns and idle >= request.idle_ns:
             self.kill(launch.BY_IDLE, idle)
             return
         waits = [self.started + request.wall_ns - now, max(_MIN_CHECK_NS, (request.cpu_ns - self.cpu_ns) // request.cpus)]
         if request.idle_ns:
-            waits.append(max(_MIN_CHECK_NS, min(request.idle_ns - idle, request.idle_ns // 4)))
+            waits.append(self.last_look + step - now)
         if self.sampler is not None:
             waits.append(_SAMPLE_NS)
         self.next_check = now + min(waits)
+
+    def _idle(self, now: int, step: int) -> int:
+        """For how long nothing in the sandbox has run or was ready to, by looks that are at least `step` apart.
+
+        Who waits for a CPU that others have is not idle. A look that comes late counts for one step: more was not seen.
+        """
+        if self.cpu_ns - self.last_cpu >= 1_000_000:
+            self.last_cpu, self.last_look, self.idle_ns = self.cpu_ns, now, 0
+        elif now - self.last_look >= step:
+            self.last_look = now
+            self.idle_ns = 0 if can_run(self.pid) else self.idle_ns + step
+        return self.idle_ns
 
     def _measure(self) -> None:
         """CPU time until now; without control groups memory too, which ends the sandbox when it is over the limit."""

@@ -112,6 +112,28 @@ def tree(root: int) -> dict[int, Process]:
     return found
 
 
+def can_run(root: int) -> bool:
+    """Whether any task from `root` on runs or waits for a CPU: state R, which a task that is kept from its CPU has too."""
+    pending, seen = [root], 0
+    while pending and seen < _MAX_TREE:
+        pid = pending.pop()
+        seen += 1
+        try:
+            tasks = os.listdir(b"/proc/%d/task" % pid)
+        except OSError:
+            continue
+        for task in tasks:
+            try:
+                line = slurp(b"/proc/%d/task/%s/stat" % (pid, task))
+                children = slurp(b"/proc/%d/task/%s/children" % (pid, task))
+            except OSError:
+                continue  # it has ended
+            if line[line.rindex(b")") + 2 :].startswith(b"R"):
+                return True
+            pending.extend(map(int, children.split()))
+    return False
+
+
 def _resident(pid: int) -> tuple[int, int]:
     """(task, resident bytes) by the first task that shows any; (pid, 0) where none does. Raises OSError."""
     for _ in range(_TRIES):

@@ -12,7 +12,7 @@ class Limits:
     Attributes:
         cpu_ns: CPU time (user and system, all processes together).
         wall_ns: elapsed time from the start of the payload.
-        idle_ns: elapsed time without any CPU progress; 0 means it is not watched.
+        idle_ns: elapsed time in which nothing ran or was ready to run; 0 means it is not watched.
         memory_bytes: cgroup memory limit; swap is always off.
         pids: processes and threads at one time.
         cpu_quota_millicpus: CPU bandwidth, 1000 is one whole CPU; 0 means no bandwidth limit.

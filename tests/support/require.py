@@ -225,7 +225,7 @@ def rust_toolchain() -> str:
 
 LANGUAGES = (
     *("bash", "c", "cpp", "csharp", "go", "haskell", "java", "javascript", "kotlin", "lua", "ocaml", "pascal", "perl", "php"),
-    *("prolog", "pypy3", "python3", "ruby", "rust", "typescript"),
+    *("prolog", "pypy3", "python2", "python3", "ruby", "rust", "typescript"),
 )
 _CHECKS: dict[str, Callable[[], str | None]] = {
     **{f"language {name}": _language(name) for name in LANGUAGES},

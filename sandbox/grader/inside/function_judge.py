@@ -289,8 +289,7 @@ def _is_test_case(kind: type) -> bool:
 
 def _read_part() -> bytes | None:
     """The next part of standard input: its length as 16 hexadecimal digits, and the part. None: there is no other."""
-    head = _STDIN.read(16)
-    return _STDIN.read(int(head, 16)) if head else None
+    return _STDIN.read(int(head, 16)) if (head := _STDIN.read(16)) else None
 
 
 _STDIN: Any = None  # opened by the judge, when the nursery is there

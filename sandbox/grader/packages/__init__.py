@@ -31,14 +31,14 @@ def load(path: str | Path) -> Problem:
     """
     path = Path(path)
     if path.is_dir():
-        return _read(path)
+        return _read(path, shown=str(path))
     if not path.exists():
         raise ProblemError("there is no such folder or archive", file=str(path))
     if not path.name.lower().endswith(_ARCHIVES):
         raise ProblemError("is no folder and no archive", file=str(path), hint="a folder, *.zip or *.kpp can be read")
     unpacked = archive.unpack(path)
     try:
-        problem = _read(_top(unpacked.root))
+        problem = _read(_top(unpacked.root), shown=str(path))
     except BaseException:
         unpacked.close()
         raise
@@ -64,14 +64,15 @@ def _top(root: Path) -> Path:
     return inner if inner.is_dir() else root
 
 
-def _read(root: Path) -> Problem:
+def _read(root: Path, *, shown: str) -> Problem:
+    """Reads a folder, which messages about all of it call by the name that the caller gave (`shown`)."""
     names = set(os.listdir(root))
     if ppf.YAML in names or ppf.INI in names:
         return ppf.read(root)
     if dmoj.YAML in names:
         return dmoj.read(root)
     if any(name.endswith(".in") for name in names):
-        return plain.read(root)
+        return plain.read(root, shown=shown)
     raise ProblemError(
-        f"is no problem: it has neither {ppf.YAML} nor {dmoj.YAML} nor files *.in", file=root.name, hint="see docs/grader.md"
+        f"is no problem: it has neither {ppf.YAML} nor {dmoj.YAML} nor files *.in", file=shown, hint="see docs/grader.md"
     )

@@ -19,7 +19,7 @@ MAX_PROGRAM_FILES = 1_000
 MAX_READ_BYTES = 256 << 20  # of everything that is kept in memory: programs and settings, not test data
 MAX_NAMES = 100_000
 MAX_DEPTH = 16
-_HIDDEN = (".", "-", "__pycache__")
+_HIDDEN = (".", "__pycache__")
 _CONSTANT = re.compile(rb"\{\{([a-zA-Z_][a-zA-Z0-9_]*(?:\.[a-zA-Z_][a-zA-Z0-9_]*)?)\}\}")
 
 
@@ -40,19 +40,23 @@ class Folder:
         """The file or folder itself, behind all links; None when there is none.
 
         Raises:
-            ProblemError: it leads outside, or is neither a plain file nor a folder.
+            ProblemError: it leads outside or to nothing, or is neither a plain file nor a folder.
         """
         folder, _, base = name.rpartition("/")
         listed = self._listed.get(folder)
         if listed is not None and base not in listed and not base.startswith(_HIDDEN):
             return None  # most of what may be beside a test case is not there: no need to ask the system each time
+        path = os.path.join(self._place, name)
         try:
-            found = os.path.realpath(os.path.join(self._place, name), strict=True)
+            found = os.path.realpath(path, strict=True)
             mode = os.stat(found).st_mode
         except (FileNotFoundError, NotADirectoryError):
+            if os.path.islink(path):
+                said = f"is a link to {os.readlink(path)!r}, where there is nothing"
+                raise ProblemError(said, file=name, hint="put the file itself there, or remove the link") from None
             return None
         except (OSError, ValueError) as error:
-            raise ProblemError(f"cannot be read: {error}", file=name) from error
+            raise ProblemError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=name) from error
         if f"{found}/" != self._place and not found.startswith(self._place):
             raise ProblemError("leads out of the package", file=name)
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):

@@ -18,8 +18,8 @@ def in_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() and part.isascii() else (-1, part) for part in re.split(r"([0-9]{1,18})", name)]
 
 
-def read(root: Path) -> Problem:
-    """Reads the test cases in a folder.
+def read(root: Path, *, shown: str) -> Problem:
+    """Reads the test cases in a folder, which messages about all of it call `shown`.
 
     Raises:
         ProblemError: there are none, or one has no answer.
@@ -28,9 +28,9 @@ def read(root: Path) -> Problem:
     names = folder.names("")
     stems = sorted((name[:-3] for name in names if name.endswith(".in") and len(name) > 3), key=in_order)
     if not stems:
-        raise ProblemError("holds no test case: no file *.in", file=root.name)
+        raise ProblemError("holds no test case: no file *.in", file=shown)
     if len(stems) > MAX_CASES:
-        raise ProblemError(f"holds {len(stems)} test cases; {MAX_CASES} are allowed", file=root.name)
+        raise ProblemError(f"holds {len(stems)} test cases; {MAX_CASES} are allowed", file=shown)
     cases = []
     for stem in stems:
         answers = [stem + end for end in _ANSWERS if stem + end in names]

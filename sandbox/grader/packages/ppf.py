@@ -30,6 +30,7 @@ _FOR_PEOPLE = (
     "uuid", "version", "author", "credits", "source", "source_url", "license", "rights_owner", "embargo_until", "keywords",
 )  # fmt: skip
 _MAX_SECONDS = 3600
+_MOST_UNITS = 1 << 20  # of a size, in the unit that it is given in
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +165,14 @@ def _limits(settings: Settings, reading: Reading, domjudge: _Domjudge) -> Limits
 
 
 def _size(settings: Settings, key: str, default: int, shift: int) -> int:
-    """A size that is given in MiB or KiB."""
-    return math.ceil(settings.number(key, default / (1 << shift), low=1 / (1 << shift), high=1 << 20) * (1 << shift))
+    """A size that is given in MiB or KiB (`shift` is 20 or 10), in bytes."""
+    unit = "MiB" if shift == 20 else "KiB"
+    given = settings.number(key, default / (1 << shift), high=math.inf)
+    size = given * (1 << shift)
+    if not 1 <= size <= _MOST_UNITS << shift:
+        allowed = f"it has to be more than 0 (at least one byte) and at most {_MOST_UNITS} {unit}"
+        raise settings.error(key, f"is {settings.raw(key)} {unit}; {allowed}")
+    return math.ceil(size)
 
 
 def _tests(reading: Reading, settings: Settings, domjudge: _Domjudge, arguments: tuple[str, ...]) -> tuple[bool, Group]:

@@ -115,12 +115,17 @@ def test_size_language_and_entry_are_refused_before_any_compilation():
 def test_a_compiler_that_is_not_there_is_the_judges_failure():
     from sandbox.grader import languages
 
-    known = languages.load()
-    toy = known["c"].model_copy(update={"run": known["c"].run.model_copy(update={"command": ("no-such-program",)})})
+    known = dict(languages.load())
+    for name in ("c", "python2"):
+        lacking = known[name].run.model_copy(update={"command": ("no-such-program",)})
+        known[name] = known[name].model_copy(update={"run": lacking, "compile": None, "keep_sources": True})
+    said = "cannot be used on this host: no-such-program is not there; install it, or say that the program is in another language"
 
-    failure = fails("a.c", "int main(){}", languages={"c": toy})
+    failure = fails("a.c", "int main(){}", languages=known)
+    old = fails("a.py", "#!/usr/bin/env python2\nprint(1)", languages=known)
 
-    assert (failure.blame, failure.reason) == ("judge", "C cannot be used on this host: no-such-program is not there")
+    assert (failure.blame, failure.reason) == ("judge", f"C {said}")
+    assert (old.blame, old.language, old.reason) == ("judge", "python2", f"Python 2 {said}")
 
 
 def test_the_store_knows_sources_includes_and_main(cache):
@@ -338,6 +343,22 @@ def test_a_source_cannot_give_options_to_its_compiler(name):
 
     assert isinstance(failure, BuildFailure)
     assert failure.reason == f"the file name {name!r} would be taken for an option by compilers"
+
+
+@pytest.mark.requires("language c", "language cpp", "language java")
+@pytest.mark.parametrize(
+    ("name", "text", "language"),
+    [
+        ("A.PY", "print(2)", "python3"),
+        ("A.CPP", "#include <iostream>\nint main() { std::cout << 2 << std::endl; }", "cpp"),
+        ("A.C", "#include <iostream>\nint main() { std::cout << 2 << std::endl; }", "cpp"),
+        ("MAIN.JAVA", "public class Main { public static void main(String[] a) { System.out.println(2); } }", "java"),
+    ],
+)
+def test_capitals_in_extensions_compile_and_run(name, text, language):
+    built = build(name, text, replace(LIMITS, compilation_s=60 * SLOWNESS, compilation_memory_bytes=1024 * MIB))
+
+    assert (built.language.id, run(built).stdout) == (language, b"2\n")
 
 
 def test_a_source_made_by_a_caller_cannot_leave_its_directory(cache):

@@ -335,7 +335,7 @@ def test_a_static_validator_reads_the_source(tmp_path):
     )
 
     accepted = grade(problem, python(RIGHT))
-    rejected = grade(problem, python("import sys\n" + RIGHT))
+    rejected = grade(problem, source("A.PY", "import sys\n" + RIGHT))
 
     assert (accepted.verdict, rejected.verdict) == (Verdict.AC, Verdict.WA)
     assert "strict" in rejected.all_cases()[0].message

@@ -111,6 +111,19 @@ def test_a_validator_that_fails_is_a_judge_error_with_its_reason(tmp_path, name)
     assert time.monotonic() - started < seconds(60)
 
 
+def test_a_validator_that_does_not_compile_leaves_the_submission_its_language_and_its_compiler(tmp_path):
+    submission = c(f"#warning mine\nint main(void) {{ return 0; }} /* {time.time_ns()}: not from the store */")
+
+    report = grade(make(tmp_path, validator=judge("def theirs")), submission)
+
+    assert (report.verdict.value, report.language) == ("JE", "c")
+    assert report.reason == "validator.py of the problem does not compile: the compiler ended with exit code 1"
+    assert "mine" in report.compile_output
+    assert "theirs" not in report.compile_output
+    assert "theirs" in report.judge_output
+    assert "mine" not in report.judge_output
+
+
 def test_a_checker_that_gives_points_for_a_part(tmp_path):
     problem = make(tmp_path, {"1": ("2\n", "a\nb\n")}, validator=JudgeProgram(builtin="linecount"), limits=SLOW_START)
 

@@ -18,6 +18,7 @@ DOUBLE = {
     "c": ("a.c", '#include <stdio.h>\nint main(int c, char **v){int n;scanf("%d",&n);printf("%s %d\\n",v[1],n*2);}'),
     "cpp": ("a.cc", "#include <iostream>\nint main(int, char **v){int n;std::cin>>n;std::cout<<v[1]<<' '<<n*2<<std::endl;}"),
     "python3": ("a.py", "import sys\nprint(sys.argv[1], int(input()) * 2)"),
+    "python2": ("a.py2", "import sys\nprint sys.argv[1], int(raw_input()) * 2"),
     "pypy3": ("a.py", "#!/usr/bin/pypy3\nimport sys\nprint(sys.argv[1], int(input()) * 2)"),
     "java": (
         "Hello.java",
@@ -64,6 +65,7 @@ BROKEN = {
     "c": "int main( {",
     "cpp": "int main() { return x; }",
     "python3": "print(1",
+    "python2": "print(1",
     "pypy3": "#!/usr/bin/pypy3\nprint(1",
     "java": "public class Hello { public static void main(String[] a) { int x = y; } }",
     "javascript": "console.log(",

@@ -53,6 +53,24 @@ def test_exit_codes_and_json_of_grade(faked, capfd, verdict, code):
     assert asked[1]["allow_degraded"] is True
 
 
+def test_language_and_entry_point_of_a_submission(faked, tmp_path):
+    answers, asked = faked
+    answers += [report()] * 2
+    main.call(["grade", "p", "a.py", "--entry-point", "a.py"])
+    main.call(["grade", "p", "a.py", "--entry-point", "a", "--language", "pypy"])
+    found = [item["submission"] for item in asked if "submission" in item]
+    assert [(source.language, source.entry_point) for source in found] == [("", "a.py"), ("pypy3", "a")]
+
+
+@pytest.mark.parametrize("option", [["--entry-point", "a"], ["--language", "c"]])
+def test_what_the_package_says_of_its_own_submissions_is_not_overridden(faked, capfd, monkeypatch, tmp_path, option):
+    own = (("a", SOURCE, Expectation()),)
+    problem = Problem("sum", "plain", frozenset(), Limits(), Group(""), JudgeProgram(), tmp_path, submissions=own)
+    monkeypatch.setattr("sandbox.grader.packages.load", lambda _: problem)
+    assert main.call(["grade", "p", *option]) == 125
+    assert "`entrypoint` in submissions/submissions.yaml" in capfd.readouterr().err
+
+
 def test_a_judge_error_is_told_above_a_rejection(faked):
     answers, _ = faked
     answers += [report(), dataclasses.replace(report(), verdict=Verdict.JE)]

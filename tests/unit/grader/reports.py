@@ -42,6 +42,7 @@ def report(**changes) -> Report:
         "reason": f"reason {EVIL}",
         "tests": GroupResult("", Verdict.WA, 12.5, (), (GroupResult(f"secret{EVIL}", Verdict.WA, 12.5, cases),)),
         "compile_output": f"warning: {EVIL}\n" * 3,
+        "judge_output": f"error: {EVIL}\n" * 3,
         "decided_by": cases[1].case.name,
         "limits": Limits(time_s=1.0, memory_bytes=64 << 20),
         "wall_s": 1.25,

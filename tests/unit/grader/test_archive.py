@@ -181,7 +181,9 @@ def test_a_problem_can_be_closed(tmp_path, private_temporary_folder):
     assert not problem.tests.all_cases()[0].input.exists()
 
 
-def test_nothing_is_left_of_an_archive_that_is_no_problem(tmp_path, private_temporary_folder):
-    with pytest.raises(ProblemError, match="is no problem"):
-        packages.load(zipped(tmp_path / "a.zip", {"x": "1"}))
+@pytest.mark.parametrize(("name", "said"), [("x", "is no problem"), ("top/x", "is no problem"), (".in", "holds no test case")])
+def test_nothing_is_left_of_an_archive_that_is_no_problem(tmp_path, private_temporary_folder, name, said):
+    with pytest.raises(ProblemError) as caught:
+        packages.load(zipped(tmp_path / "a.zip", {name: "1"}))
+    assert str(caught.value).startswith(f"{tmp_path / 'a.zip'}: {said}"), "it is called as its owner calls it"
     assert os.listdir(private_temporary_folder) == []

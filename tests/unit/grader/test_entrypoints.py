@@ -39,6 +39,7 @@ def entry(language, files, **more):
         ("a.cc b.cpp", "cpp"),
         ("a.C", "cpp"),
         ("a.py b.py data.txt", "python3"),
+        ("a.py2", "python2"),
         ("A.java sub/B.java", "java"),
         ("a.kt", "kotlin"),
         ("a.js package.json", "javascript"),
@@ -59,6 +60,31 @@ def entry(language, files, **more):
 )
 def test_by_extension(files, language):
     assert detected(files) == language
+
+
+@pytest.mark.parametrize(
+    ("given", "usual"),
+    [
+        ("A.PY", "A.py"),
+        ("a.CPP b.Cc a.H", "a.cpp b.cc a.H"),  # headers are included by the name that they have
+        ("Main.JAVA sub/B.Java", "Main.java sub/B.java"),
+        ("a.C", "a.C"),
+        ("a.c B.C", "a.c B.C"),
+        ("main.cpp PART.CPP", "main.cpp PART.CPP"),  # there is a file as it is written: the other one may be an include
+        ("a.PY a.Py", "a.PY a.Py"),
+        ("a.PY a.py/x", "a.PY a.py/x"),
+        ("README.XYZ", "README.XYZ"),
+        (".PY", ".PY"),
+    ],
+)
+def test_capitals_in_extensions(given, usual):
+    found = entrypoints.with_usual_extensions(source(given), ALL)
+    assert list(found.files) == usual.split()
+
+
+def test_an_entry_point_follows_its_file():
+    found = entrypoints.with_usual_extensions(source("a.PY b.PY", entry_point="b.PY"), ALL)
+    assert entrypoints.find(found, ALL["python3"]).main == "b.py"
 
 
 @pytest.mark.parametrize(
@@ -87,6 +113,10 @@ def test_pl_is_perl_or_prolog(text, language):
         ("#!/usr/bin/env python3\n", "python3"),
         ("#!/usr/bin/pypy3\n", "pypy3"),
         ("#!/usr/bin/env pypy\n", "pypy3"),
+        ("#!/usr/bin/env python\n", "python3"),
+        ("#!/usr/bin/env python2\n", "python2"),
+        ("#!/usr/bin/python2.7 -u\n", "python2"),
+        ("#!/usr/bin/pypy2\n", "python2"),
     ],
 )
 def test_python_and_pypy(first, language):
@@ -105,7 +135,9 @@ def test_what_the_caller_says_wins():
 def test_no_language_and_several_languages():
     with pytest.raises(RequestError, match=r"no language has files such as \.xyz"):
         detected("a.xyz")
-    with pytest.raises(RequestError, match=re.escape("files of several languages (C, PyPy 3, Python 3); give the language")):
+    with pytest.raises(
+        RequestError, match=re.escape("files of several languages (C, PyPy 3, Python 2, Python 3); give the language")
+    ):
         detected("a.c b.py")
     assert detected("a.c b.py c.py") == "python3"
 
@@ -168,7 +200,7 @@ def test_java_prefers_main_and_top_level_classes():
 
 def test_java_without_main_or_with_too_many():
     assert entry("java", {"sub/A.java": "class A {}"}).main == "A"  # Java says what is missing, when it is started
-    with pytest.raises(RequestError, match=r"several classes have a main method \(A, B\); name the entry point"):
+    with pytest.raises(RequestError, match=r"several classes have a main method \(A, B\); say the entry point \(--entry-point, "):
         entry("java", {"A.java": JAVA.format(name="A"), "B.java": JAVA.format(name="B")})
     assert entry("java", {"A.java": JAVA.format(name="A"), "B.java": JAVA.format(name="B")}, entry_point="B").main == "B"
 

@@ -95,7 +95,7 @@ def test_a_diff_shows_what_was_expected_and_what_came():
 def test_sizes_are_bounded():
     huge = (EVIL * 20000).encode()
     cases = tuple(case(str(number), Verdict.WA, stdout=huge, expected=huge[1:], message=EVIL * 20000) for number in range(300))
-    big = report(tests=GroupResult("", Verdict.WA, None, cases), compile_output=EVIL * 200000)
+    big = report(tests=GroupResult("", Verdict.WA, None, cases), compile_output=EVIL * 200000, judge_output=EVIL * 200000)
     page = html.page([big])
     assert len(page) < 40 << 20
     assert "100 cases have no details here" in page
@@ -105,6 +105,7 @@ def test_sizes_are_bounded():
 def test_a_report_without_cases():
     page = html.page([report(verdict=Verdict.CE, tests=None, decided_by="")])
     assert "compile error" in page
+    assert "What the compiler said of the problem's own program" in page
     assert "<svg" not in page
     assert read(html.page([])).open == []
 

@@ -139,10 +139,10 @@ def test_which_submissions_bound_the_time_limit(expectation, below, above):
     assert (bounds_below(expectation), bounds_above(expectation)) == (below, above)
 
 
-def watched(monkeypatch, tmp_path, idle, verdict=Verdict.TLE, *, fair=False):
+def watched(monkeypatch, tmp_path, idle, verdict=Verdict.TLE, *, fair=False, written=4096):
     """The measured attempt of a program that was ended for doing nothing, on a core that was free for `idle` seconds in all."""
     usage = dataclasses.replace(make_result().usage, cpu_user_ns=0, cpu_system_ns=0, wall_ns=2_000_000_000)
-    run = make_result(outcome=Outcome.IDLE_TIME, usage=usage)
+    run = make_result(outcome=Outcome.IDLE_TIME, usage=usage, stdout=b"x" * written)
     readings = [reading for number in range(9) for reading in (10.0 * number, 10.0 * number + idle[min(number, len(idle) - 1)])]
     clock = iter(readings)
     monkeypatch.setattr(judging.timing, "counted", lambda cpus: judging.timing.Counted(next(clock), 0.0))
@@ -177,6 +177,12 @@ def test_who_got_no_cpu_once_is_run_again_wherever_there_is_room(monkeypatch, tm
     found, runs = watched(monkeypatch, tmp_path, [0.0, 2.0])
 
     assert (found.verdict, runs) == (Verdict.TLE, [(0,), ()])
+
+
+def test_who_was_never_ready_to_run_and_had_all_in_its_pipes_is_not_excused(monkeypatch, tmp_path):
+    found, runs = watched(monkeypatch, tmp_path, [0.0], written=4095)
+
+    assert (found.verdict, runs) == (Verdict.TLE, [(0,)])
 
 
 def test_who_sleeps_on_a_free_core_is_run_once(monkeypatch, tmp_path):

@@ -88,6 +88,10 @@ def test_legacy_multipliers(load):
     [
         ("limits: {memory: lots}", "problem.yaml: limits.memory is 'lots'; it has to be a number"),
         ("limits: {memory: 0}", "limits.memory is 0"),
+        ("limits: {memory: -5}", "limits.memory is -5 MiB; it has to be more than 0 (at least one byte) and at most 1048576 MiB"),
+        ("limits: {memory: 1048577}", "limits.memory is 1048577 MiB"),
+        ("limits: {code: -5}", "limits.code is -5 KiB; it has to be more than 0 (at least one byte) and at most 1048576 KiB"),
+        ("limits: {code: 0.0009}", "limits.code is 0.0009 KiB"),
         ("limits: {time_limit: -1}", "limits.time_limit is -1"),
         ("limits: 5", "limits has to be a mapping"),
         ("type: guessing", "type names 'guessing'"),
@@ -328,6 +332,13 @@ def test_answers_without_input_are_named(load):
     )
 
 
+def test_a_name_that_begins_with_a_dash_is_one_like_others(load):
+    names = ("secret/-2", "secret/--help", "secret/-group/1")
+    problem = load({"problem.yaml": "", **cases(*names), "data/secret/-2.files/-x": ""})
+    assert {case.name for case in problem.tests.all_cases()} == {"secret/1", *names}
+    assert [list(case.files) for case in problem.tests.all_cases() if case.files] == [["-x"]]
+
+
 def test_too_many_cases(load, monkeypatch):
     monkeypatch.setattr(testdata, "MAX_CASES", 1)
     refused(load, {"problem.yaml": "", **cases("secret/2")}, "holds 2 test cases; 1 are allowed")
@@ -359,8 +370,19 @@ def test_links_in_a_circle_and_pipes(tmp_path):
         packages.load(root)
     (root / "data/secret/2.in").unlink()
     (root / "data/secret/2.in").symlink_to("2.in")
-    with pytest.raises(ProblemError, match=r"data/secret/2\.in: cannot be read"):
+    with pytest.raises(ProblemError, match=r"data/secret/2\.in: cannot be read: Too many levels of symbolic links$"):
         packages.load(root)
+
+
+@pytest.mark.parametrize("name", ["data/secret/1.in", "data/secret/1.ans", "data/secret/1.desc", "submissions/accepted/a/b.py"])
+def test_a_link_to_nothing_is_said_with_what_to_do(tmp_path, name):
+    root = write(tmp_path / "hello", {"problem.yaml": "", **cases("secret/1"), "submissions/accepted/a/a.py": ""})
+    (root / name).unlink(missing_ok=True)
+    (root / name).symlink_to("gone")
+    with pytest.raises(ProblemError) as caught:
+        packages.load(root)
+    said = f"{name}: is a link to 'gone', where there is nothing; put the file itself there, or remove the link"
+    assert str(caught.value) == said
 
 
 def test_a_submission_that_leads_outside(tmp_path):

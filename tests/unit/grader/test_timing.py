@@ -124,6 +124,32 @@ def test_who_has_less_than_a_share_of_a_busy_core_waits_of_its_own_accord(expect
     assert timing.starved(took(cpu, 2.0, outcome=outcome), 0.0, fair=True) is expected
 
 
+@pytest.mark.parametrize(
+    ("expected", "outcome", "alone"),
+    [
+        (False, Outcome.IDLE_TIME, True),  # nothing in its sandbox was ready to run: it sleeps, however busy the core is
+        (True, Outcome.IDLE_TIME, False),  # or it waits for us, who got no CPU
+        (True, Outcome.WALL_TIME, True),  # it may have been ready all the time
+    ],
+)
+def test_who_was_never_ready_to_run_waits_of_its_own_accord(expected, outcome, alone):
+    assert timing.starved(took(0.01, 2.0, outcome=outcome), 0.0, alone=alone) is expected
+
+
+@pytest.mark.parametrize(
+    ("expected", "size", "changes"),
+    [
+        (True, 4095, {"stdout": b"x" * 4095}),
+        (False, 4096, {}),
+        (False, 1, {"stdout": b"x" * 4096}),
+        (False, 1, {"stderr": b"x" * 4096}),
+        (False, 1, {"truncated": ("stdout",)}),
+    ],
+)
+def test_who_has_all_in_its_pipes_waits_for_nobody(expected, size, changes):
+    assert timing.never_waits_for_us(took(0.01, 2.0, **changes), size) is expected
+
+
 def test_a_fair_share_is_for_those_that_are_not_nice(monkeypatch):
     monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_OTHER)
     monkeypatch.setattr(os, "getpriority", lambda *_: 0)
@@ -139,7 +165,7 @@ def test_a_throttled_program_is_not_called_idle():
     throttled = dataclasses.replace(took(0.01, 2.0).usage, throttled_ns=1_500_000_000)
 
     assert timing.starved(took(0.01, 2.0, outcome=Outcome.IDLE_TIME), 2.0) is False
-    assert timing.starved(make_result(usage=throttled, outcome=Outcome.IDLE_TIME), 2.0, fair=True) is True
+    assert timing.starved(make_result(usage=throttled, outcome=Outcome.IDLE_TIME), 2.0, fair=True, alone=True) is True
 
 
 def test_the_time_in_which_cores_were_free():

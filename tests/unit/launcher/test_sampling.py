@@ -101,6 +101,30 @@ def test_threads_that_end_do_not_hide_its_memory(monkeypatch: pytest.MonkeyPatch
     assert sampling.tree(os.getpid())[os.getpid()].resident > 0
 
 
+SPINNING = """
+import subprocess, sys, threading
+if len(sys.argv) > 1:
+    while True:
+        pass
+child = subprocess.Popen([sys.executable, __file__, "spin"])
+print("ready", flush=True)
+sys.stdin.read()
+child.kill()
+"""
+
+
+def test_who_runs_or_waits_for_a_cpu_is_seen_among_those_that_sleep(tmp_path: Path) -> None:
+    (script := tmp_path / "spinning.py").write_text(SPINNING)
+    with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        wait_until(lambda: sampling.can_run(child.pid), seconds(10), "its child runs")
+        child.communicate()
+    assert not sampling.can_run(child.pid), "it is gone"
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as sleeper:
+        wait_until(lambda: not sampling.can_run(sleeper.pid), seconds(10), "it waits for its input")
+
+
 def test_a_thread_that_ends_hides_no_children_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     slurp = sampling.slurp
 
