@@ -130,7 +130,16 @@ def own_groups() -> set[str]:
 
 def assert_clean(before: Traces) -> None:
     """Fail unless everything is as `before`; what the kernel takes down by itself gets a second."""
-    wait_until(lambda: not Traces.take().differences(before), seconds(1), f"left behind: {Traces.take().differences(before)}")
+    left: list[str] = []
+
+    def gone() -> bool:
+        left[:] = Traces.take().differences(before)
+        return not left
+
+    try:
+        wait_until(gone, seconds(1))
+    except AssertionError:
+        raise AssertionError(f"left behind: {left}") from None
 
 
 def _names(place: str) -> list[str]:
