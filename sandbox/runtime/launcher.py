@@ -74,6 +74,7 @@ class LauncherProcess:
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._owner = os.getpid()
+        self._launcher_pid = 0
         self._keeper = started or _start(plan, plan_bytes, base)
         self._control = self._keeper.control
         self._control.settimeout(START_SECONDS)
@@ -86,7 +87,7 @@ class LauncherProcess:
 
     def _shake_hands(self, base: Base | None) -> None:
         """HELLO (pid of the launcher) → its control group → START → READY."""
-        pid = int(self._expect(launch.HELLO)[1])
+        pid = self._launcher_pid = int(self._expect(launch.HELLO)[1])
         if base is not None:
             self.group = base.open_group(pid)
         directories = tuple(os.fsencode(path) for path in self.group.cleanup_spec()) if self.group else ()
@@ -185,11 +186,24 @@ class LauncherProcess:
             return
         with self._closing:
             if not self._keeper.wait(timeout):
-                self._keeper.kill()
-                self._keeper.wait(max(timeout, _KILLED_SECONDS))
+                self._kill(max(timeout, _KILLED_SECONDS))
             group, self.group = self.group, None
             if group is not None:
                 group.close()
+
+    def _kill(self, timeout: float) -> None:
+        """End the keeper, and wait for the launcher too: nobody else does then."""
+        try:
+            launcher = os.pidfd_open(self._launcher_pid) if self._launcher_pid else -1
+        except OSError:  # it has ended
+            launcher = -1
+        self._keeper.kill()
+        self._keeper.wait(timeout)
+        if launcher >= 0:
+            poll = select.poll()
+            poll.register(launcher, select.POLLIN)
+            poll.poll(timeout * 1000)
+            os.close(launcher)
 
     def forget(self) -> None:
         """In a forked child: drop our copy of the socket; the process belongs to the parent."""
