@@ -32,6 +32,7 @@ from sandbox.runtime.parking import NOTHING_USUAL, Parking, Usual
 _FAILED_SECONDS = 1.0  # one that did not come up: it ends by itself, or it is stuck and has nothing to lose
 START_SECONDS = 30.0
 _KILLED_SECONDS = 5.0
+_IN_FLIGHT_SECONDS = 1.0
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN)
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class LauncherProcess:
 
     def launch(self, request: LaunchRequest, passed: Descriptors, lease: Lease | None) -> None:
         """Send one LAUNCH with its descriptors. Raises LauncherDied, ResourceError."""
-        self._introduce(launch.LAUNCH, request, passed, lease)
+        _patiently(lambda: self._introduce(launch.LAUNCH, request, passed, lease))
 
     def park(self, request: LaunchRequest, lane: int, lease: Lease | None) -> None:
         """Ask for a sandbox that waits on this lane. Raises LauncherDied, ResourceError."""
@@ -127,7 +128,7 @@ class LauncherProcess:
 
     def order(self, lane: Socket, request: LaunchRequest, passed: Descriptors) -> None:
         """Send the LAUNCH of a parked sandbox, on its lane. Raises LauncherDied, if only that sandbox died too; ResourceError."""
-        self._send(lane, launch.LAUNCH, request, passed)
+        _patiently(lambda: self._send(lane, launch.LAUNCH, request, passed))
 
     def _introduce(self, kind: int, request: LaunchRequest, passed: Descriptors, lease: Lease | None) -> None:
         with self._lock:
@@ -212,6 +213,27 @@ class LauncherProcess:
         with contextlib.suppress(OSError):
             self._control.close()
         self._keeper.forget()
+
+
+def _patiently(send: Callable[[], None]) -> None:
+    """Send, in spite of what others of this user have on its way through sockets: the kernel counts it for all of them.
+
+    Much of it is our own, when many runs begin at once and the launcher is slow to take them. Raises what `send` raises.
+    """
+    until = 0.0
+    while True:
+        try:
+            send()
+        except ResourceError as error:
+            if getattr(error.__cause__, "errno", 0) != errno.ETOOMANYREFS:
+                raise
+            now = time.monotonic()
+            until = until or now + _IN_FLIGHT_SECONDS
+            if now > until:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def _of_lease(lease: Lease) -> Descriptors:
