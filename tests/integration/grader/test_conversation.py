@@ -113,7 +113,7 @@ def test_two_that_flood_each_other_end(box):
     started = time.monotonic()
     flood = "import sys\nwhile True: sys.stdout.write('x' * 65536)"
 
-    ended, transcript = hold(box, flood, flood, wall=3.0, output="16KiB")
+    ended, transcript = hold(box, flood, flood, wall=10.0, output="16KiB")
 
     assert ended.submission.outcome in (Outcome.OUTPUT, Outcome.WALL_TIME, Outcome.CANCELED)
     assert ended.judge.outcome is Outcome.OUTPUT
