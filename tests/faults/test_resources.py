@@ -48,7 +48,7 @@ class Faulty:
 def no_traces() -> Iterator[None]:
     before = leaks.Traces.take()
     yield
-    wait_until(lambda: not leaks.Traces.take().differences(before), seconds(5), str(leaks.Traces.take().differences(before)))
+    leaks.assert_clean(before, within=seconds(5))
 
 
 @pytest.mark.vm

@@ -128,8 +128,8 @@ def own_groups() -> set[str]:
     return {path for path in control_groups() if any(mark in part for part in path.split("/"))}
 
 
-def assert_clean(before: Traces) -> None:
-    """Fail unless everything is as `before`; what the kernel takes down by itself gets a second."""
+def assert_clean(before: Traces, within: float = seconds(1)) -> None:
+    """Fail unless everything is as `before`; what the kernel takes down by itself gets a second, or what is said."""
     left: list[str] = []
 
     def gone() -> bool:
@@ -137,7 +137,7 @@ def assert_clean(before: Traces) -> None:
         return not left
 
     try:
-        wait_until(gone, seconds(1))
+        wait_until(gone, within)
     except AssertionError:
         raise AssertionError(f"left behind: {left}") from None
 
