@@ -18,6 +18,18 @@ ROOT = Path(__file__).resolve().parents[1]
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requires(*features): skip, or fail where SANDBOX_REQUIRE says so, without these")
     required()  # an unknown word in SANDBOX_REQUIRE must not pass
+    _examples_take_their_time()
+
+
+def _examples_take_their_time() -> None:
+    """Hypothesis fails a test whose example takes 0.2 s: on a busy host that is any."""
+    try:
+        from hypothesis import HealthCheck, settings
+    except ImportError:  # the machine of `make test-vm` has none
+        return
+    usual = settings.default
+    settings.register_profile("busy", usual, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
