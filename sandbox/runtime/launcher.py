@@ -31,7 +31,7 @@ from sandbox.runtime.parking import NOTHING_USUAL, Parking, Usual
 
 _FAILED_SECONDS = 1.0  # one that did not come up: it ends by itself, or it is stuck and has nothing to lose
 START_SECONDS = 30.0
-_KILLED_SECONDS = 5.0
+_KILLED_SECONDS = 30.0  # it ends as soon as it is given a CPU; longer only where it is stuck in the kernel
 _IN_FLIGHT_SECONDS = 1.0
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN)
 TYPE_CHECKING = False

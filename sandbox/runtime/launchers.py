@@ -21,7 +21,7 @@ IDLE_SECONDS = 10.0  # also between two attempts to start a further one
 MOST = 8
 _CPUS_EACH = 4
 _CLOSE_SECONDS = 0.5
-_OTHERS_SECONDS = 10.0  # `close` waits so long for those that other threads are starting or ending
+_OTHERS_SECONDS = 40.0  # `close` waits so long for those that other threads are starting or ending
 
 
 def default_most() -> int:
