@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import forms, leaks, programs
-from tests.support.clock import SLOWNESS, seconds, wait_until
+from tests.support import forms, leaks, programs, resting
+from tests.support.clock import SLOWNESS
 from tests.support.require import missing, require, required
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,30 +96,13 @@ def probe_mounts(probe_program: Path) -> tuple[Any, ...]:
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
     """The test leaves nothing behind: descriptors, processes, control groups, mounts, files."""
-    _close_shared()
-    _settle()
+    resting.close_shared()
+    resting.settle()
     before = leaks.Traces.take()
     yield
-    _close_shared()
-    _settle()
+    resting.close_shared()
+    resting.settle()
     leaks.assert_clean(before)
-
-
-def _settle() -> None:
-    """Until no other sandbox of this process is being parked or cleared away."""
-    from sandbox.runtime.engine import _EVERY
-
-    def at_rest() -> bool:
-        launchers = [launcher for engine in list(_EVERY) for launcher in engine.launchers.living()]
-        return all(launcher.parking.at_rest for launcher in launchers)
-
-    wait_until(at_rest, seconds(10), "the sandboxes of other tests are at rest")
-
-
-def _close_shared() -> None:
-    from sandbox.runtime.registry import shared
-
-    shared.close()
 
 
 @pytest.fixture(scope="module")

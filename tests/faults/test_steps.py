@@ -18,7 +18,7 @@ from sandbox.runtime import active
 from sandbox.runtime import keeper as keeper_module
 from sandbox.runtime import launcher as launcher_module
 from tests.faults import broken
-from tests.support import leaks
+from tests.support import leaks, resting
 from tests.support.clock import seconds, wait_until
 from tests.support.programs import INSIDE
 from tests.support.require import require
@@ -94,6 +94,7 @@ class Attempt:
 
 @pytest.fixture
 def no_traces() -> Iterator[None]:
+    resting.settle()
     before = leaks.Traces.take()
     yield
     leaks.assert_clean(before, within=seconds(5))
