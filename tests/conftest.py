@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import forms, leaks, programs
-from tests.support.clock import SLOWNESS, seconds, wait_until
+from tests.support import forms, leaks, programs, resting
+from tests.support.clock import SLOWNESS
 from tests.support.require import missing, require, required
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +18,18 @@ ROOT = Path(__file__).resolve().parents[1]
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requires(*features): skip, or fail where SANDBOX_REQUIRE says so, without these")
     required()  # an unknown word in SANDBOX_REQUIRE must not pass
+    _examples_take_their_time()
+
+
+def _examples_take_their_time() -> None:
+    """Hypothesis fails a test whose example takes 0.2 s: on a busy host that is any."""
+    try:
+        from hypothesis import HealthCheck, settings
+    except ImportError:  # the machine of `make test-vm` has none
+        return
+    usual = settings.default
+    settings.register_profile("busy", usual, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -84,30 +96,13 @@ def probe_mounts(probe_program: Path) -> tuple[Any, ...]:
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
     """The test leaves nothing behind: descriptors, processes, control groups, mounts, files."""
-    _close_shared()
-    _settle()
+    resting.close_shared()
+    resting.settle()
     before = leaks.Traces.take()
     yield
-    _close_shared()
-    _settle()
+    resting.close_shared()
+    resting.settle()
     leaks.assert_clean(before)
-
-
-def _settle() -> None:
-    """Until no other sandbox of this process is being parked or cleared away."""
-    from sandbox.runtime.engine import _EVERY
-
-    def at_rest() -> bool:
-        launchers = [launcher for engine in list(_EVERY) for launcher in engine.launchers.living()]
-        return all(launcher.parking.at_rest for launcher in launchers)
-
-    wait_until(at_rest, seconds(10), "the sandboxes of other tests are at rest")
-
-
-def _close_shared() -> None:
-    from sandbox.runtime.registry import shared
-
-    shared.close()
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,8 @@ from sandbox.runtime.parking import NOTHING_USUAL, Parking, Usual
 
 _FAILED_SECONDS = 1.0  # one that did not come up: it ends by itself, or it is stuck and has nothing to lose
 START_SECONDS = 30.0
-_KILLED_SECONDS = 5.0
+_KILLED_SECONDS = 30.0  # it ends as soon as it is given a CPU; longer only where it is stuck in the kernel
+_IN_FLIGHT_SECONDS = 1.0
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN)
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class LauncherProcess:
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._owner = os.getpid()
+        self._launcher_pid = 0
         self._keeper = started or _start(plan, plan_bytes, base)
         self._control = self._keeper.control
         self._control.settimeout(START_SECONDS)
@@ -86,7 +88,7 @@ class LauncherProcess:
 
     def _shake_hands(self, base: Base | None) -> None:
         """HELLO (pid of the launcher) → its control group → START → READY."""
-        pid = int(self._expect(launch.HELLO)[1])
+        pid = self._launcher_pid = int(self._expect(launch.HELLO)[1])
         if base is not None:
             self.group = base.open_group(pid)
         directories = tuple(os.fsencode(path) for path in self.group.cleanup_spec()) if self.group else ()
@@ -118,7 +120,7 @@ class LauncherProcess:
 
     def launch(self, request: LaunchRequest, passed: Descriptors, lease: Lease | None) -> None:
         """Send one LAUNCH with its descriptors. Raises LauncherDied, ResourceError."""
-        self._introduce(launch.LAUNCH, request, passed, lease)
+        _patiently(lambda: self._introduce(launch.LAUNCH, request, passed, lease))
 
     def park(self, request: LaunchRequest, lane: int, lease: Lease | None) -> None:
         """Ask for a sandbox that waits on this lane. Raises LauncherDied, ResourceError."""
@@ -126,7 +128,7 @@ class LauncherProcess:
 
     def order(self, lane: Socket, request: LaunchRequest, passed: Descriptors) -> None:
         """Send the LAUNCH of a parked sandbox, on its lane. Raises LauncherDied, if only that sandbox died too; ResourceError."""
-        self._send(lane, launch.LAUNCH, request, passed)
+        _patiently(lambda: self._send(lane, launch.LAUNCH, request, passed))
 
     def _introduce(self, kind: int, request: LaunchRequest, passed: Descriptors, lease: Lease | None) -> None:
         with self._lock:
@@ -185,11 +187,24 @@ class LauncherProcess:
             return
         with self._closing:
             if not self._keeper.wait(timeout):
-                self._keeper.kill()
-                self._keeper.wait(max(timeout, _KILLED_SECONDS))
+                self._kill(max(timeout, _KILLED_SECONDS))
             group, self.group = self.group, None
             if group is not None:
                 group.close()
+
+    def _kill(self, timeout: float) -> None:
+        """End the keeper, and wait for the launcher too: nobody else does then."""
+        try:
+            launcher = os.pidfd_open(self._launcher_pid) if self._launcher_pid else -1
+        except OSError:  # it has ended
+            launcher = -1
+        self._keeper.kill()
+        self._keeper.wait(timeout)
+        if launcher >= 0:
+            poll = select.poll()
+            poll.register(launcher, select.POLLIN)
+            poll.poll(timeout * 1000)
+            os.close(launcher)
 
     def forget(self) -> None:
         """In a forked child: drop our copy of the socket; the process belongs to the parent."""
@@ -198,6 +213,27 @@ class LauncherProcess:
         with contextlib.suppress(OSError):
             self._control.close()
         self._keeper.forget()
+
+
+def _patiently(send: Callable[[], None]) -> None:
+    """Send, in spite of what others of this user have on its way through sockets: the kernel counts it for all of them.
+
+    Much of it is our own, when many runs begin at once and the launcher is slow to take them. Raises what `send` raises.
+    """
+    until = 0.0
+    while True:
+        try:
+            send()
+        except ResourceError as error:
+            if getattr(error.__cause__, "errno", 0) != errno.ETOOMANYREFS:
+                raise
+            now = time.monotonic()
+            until = until or now + _IN_FLIGHT_SECONDS
+            if now > until:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def _of_lease(lease: Lease) -> Descriptors:

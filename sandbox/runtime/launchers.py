@@ -21,6 +21,7 @@ IDLE_SECONDS = 10.0  # also between two attempts to start a further one
 MOST = 8
 _CPUS_EACH = 4
 _CLOSE_SECONDS = 0.5
+_OTHERS_SECONDS = 40.0  # `close` waits so long for those that other threads are starting or ending
 
 
 def default_most() -> int:
@@ -55,7 +56,8 @@ class Launchers:
         self._lock = threading.RLock()
         self._first = threading.RLock()  # who starts one where there is none; the others wait for that one
         self._living: list[LauncherProcess] = []
-        self._taken: set[int] = set()
+        self._taken: list[int] = []  # of those that are being started, live, or are being ended
+        self._freed = threading.Condition(self._lock)
         self._growing = False
         self._not_before = 0.0
 
@@ -93,7 +95,7 @@ class Launchers:
     def _pick(self) -> LauncherProcess | None:
         """The caller holds the lock."""
         if self._closed:
-            raise RequestError("this Sandbox is closed", hint="make a new one")
+            raise _closed()
         if not self._living:
             return None
         found = min(self._living, key=lambda launcher: launcher.runs)
@@ -103,9 +105,11 @@ class Launchers:
     def _add(self, runs: int) -> LauncherProcess:
         """Start one. Raises SandboxError."""
         with self._lock:
+            if self._closed:
+                raise _closed()
             # All are taken only while the last one is being ended: its share then serves its successor.
             number = next((number for number in range(self.most) if number not in self._taken), self.most - 1)
-            self._taken.add(number)
+            self._taken.append(number)
         made = None
         try:
             made = self._start(number)
@@ -116,7 +120,7 @@ class Launchers:
                     self._living.append(made)
                     return made
         except BaseException:
-            self._taken.discard(number)
+            self._free(number)
             raise
         self._end([made])
         raise RequestError("this Sandbox was closed meanwhile", hint="make a new one")
@@ -147,7 +151,10 @@ class Launchers:
             self._end([launcher])
 
     def close(self) -> None:
-        """End all, with everything that runs in them. Raises the first SandboxError that one ended with, after all have ended."""
+        """End all, with everything that runs in them. Raises the first SandboxError that one ended with, after all have ended.
+
+        Those too that another thread is ending, or finds closed when it has started one.
+        """
         with self._lock:
             self._closed = True
             ending, self._living = self._living, []
@@ -157,23 +164,34 @@ class Launchers:
                 launcher.close()
             except SandboxError as error:
                 problem = problem or error
-            self._count(launcher)
+            finally:
+                self._count(launcher)
+        with self._freed:
+            self._freed.wait_for(lambda: not self._taken, _OTHERS_SECONDS)
         if problem is not None:
             raise problem
 
     def _end(self, launchers: Iterable[LauncherProcess]) -> None:
         """What of their control groups cannot be removed is found by the next caller (`janitor`)."""
         for launcher in launchers:
-            with contextlib.suppress(SandboxError):
-                launcher.close(timeout=_CLOSE_SECONDS)
-            self._count(launcher)
+            try:
+                with contextlib.suppress(SandboxError):
+                    launcher.close(timeout=_CLOSE_SECONDS)
+            finally:
+                self._count(launcher)
 
     def _count(self, launcher: LauncherProcess) -> None:
         """It has ended: what it did is kept, its number is free."""
         with self._lock:
             self.hits += launcher.parking.hits
             self.misses += launcher.parking.misses
-            self._taken.discard(launcher.number)
+        self._free(launcher.number)
+
+    def _free(self, number: int) -> None:
+        with self._freed:
+            if number in self._taken:  # it is not in a forked child
+                self._taken.remove(number)
+            self._freed.notify_all()
 
     def _weed(self) -> list[LauncherProcess]:
         """Take out the dead, and the idle ones beyond the first. The caller holds the lock, and ends them without it."""
@@ -201,6 +219,10 @@ class Launchers:
             self._not_before = time.monotonic() + IDLE_SECONDS
         finally:
             self._growing = False
+
+
+def _closed() -> RequestError:
+    return RequestError("this Sandbox is closed", hint="make a new one")
 
 
 def _later(do: Callable[..., None], *arguments: object) -> bool:

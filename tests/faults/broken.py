@@ -48,8 +48,8 @@ def announced() -> list[int]:
     return [number for number in sorted(steps.NAMES) if number not in PLACES and number not in CONSEQUENCES]
 
 
-def launcher(step: int, action: str, directory: Path) -> Path:
-    """The entry point of a launcher that does `action` at `step`."""
+def launcher(step: int, action: str, directory: Path, *, setup_s: int = 20) -> Path:
+    """The entry point of a launcher that does `action` at `step`, and waits so long for a run to be set up."""
     scratch = Path(tempfile.mkdtemp(prefix="broken-", dir=directory))
     shutil.copytree(ROOT / "sandbox", scratch / "sandbox", ignore=shutil.ignore_patterns("__pycache__"))
     if step in PLACES:
@@ -59,7 +59,7 @@ def launcher(step: int, action: str, directory: Path) -> Path:
     else:
         guarded = f"{_AT}        if step == {step}:\n            {action}\n"
         patch(scratch / "sandbox" / "model" / "steps.py", _AT, guarded)
-    patch(scratch / "sandbox" / "launcher" / "runs.py", "SETUP_NS = 20_000_000_000", "SETUP_NS = 1_000_000_000")
+    patch(scratch / "sandbox" / "launcher" / "runs.py", "SETUP_NS = 20_000_000_000", f"SETUP_NS = {setup_s * 10**9}")
     for folder, _, _ in os.walk(scratch):
         os.chmod(folder, 0o755)
     return scratch / "sandbox" / "launcher" / "__main__.py"

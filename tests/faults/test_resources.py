@@ -12,7 +12,7 @@ import pytest
 
 from sandbox import CgroupError, LauncherDied, LaunchError, Outcome, RequestError, ResourceError, Sandbox, SandboxError
 from sandbox.resources import cgroupfs, version1, version2
-from tests.support import leaks
+from tests.support import leaks, resting
 from tests.support.clock import seconds, wait_until
 from tests.support.programs import INSIDE
 from tests.support.require import require
@@ -46,9 +46,10 @@ class Faulty:
 
 @pytest.fixture
 def no_traces() -> Iterator[None]:
+    resting.settle()
     before = leaks.Traces.take()
     yield
-    wait_until(lambda: not leaks.Traces.take().differences(before), seconds(5), str(leaks.Traces.take().differences(before)))
+    leaks.assert_clean(before, within=seconds(5))
 
 
 @pytest.mark.vm

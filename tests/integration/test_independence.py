@@ -21,7 +21,7 @@ import sandbox
 from sandbox import AsyncSandbox, LauncherDied, Mount, Outcome, Profile, RequestError, ResourceError, Sandbox
 from tests.support import callers
 from tests.support.clock import limit, seconds, wait_until
-from tests.support.leaks import control_groups
+from tests.support.leaks import alive, control_groups, descendants
 from tests.support.programs import INSIDE
 from tests.support.require import missing
 
@@ -133,6 +133,16 @@ def test_a_launcher_that_does_not_answer_is_given_up(fresh: Sandbox, monkeypatch
         with suppress(ProcessLookupError):  # it was dropped, and has gone
             os.kill(launcher, signal.SIGKILL)
     assert fresh.run(TRUE).ok
+
+
+def test_a_launcher_that_does_not_end_has_ended_when_it_was_closed(fresh: Sandbox) -> None:
+    """Its keeper is killed, and the launcher with it, but at once is not before."""
+    launcher, process = launcher_of(fresh), fresh._engine.launchers.living()[0]
+    fresh.start([INSIDE, "sleep", "60"]).close()
+    inside = descendants(launcher)
+    os.kill(launcher, signal.SIGSTOP)
+    process.close(timeout=0.05)
+    assert not alive({launcher, process.pid, *inside})
 
 
 @pytest.mark.claim("SEC-RS-04")

@@ -54,6 +54,7 @@ def altered(patch: pytest.MonkeyPatch, directory: Path, *changes: tuple[str, str
     patch.setattr(checks, "_PAYLOAD", copy)
 
 
+@pytest.mark.usefixtures("no_leaks")  # a sandbox that another test's launcher parks meanwhile would be taken for one that is left
 @pytest.mark.parametrize("profile", ["default", "strict", "compile"])
 def test_everything_holds(profile: str, degraded: bool) -> None:
     told: list[str] = []

@@ -20,6 +20,7 @@ from websockets.exceptions import WebSocketException
 from sandbox.service import callbacks, page, server, tokens
 from sandbox.service.app import make_app
 from sandbox.service.config import Config
+from tests.support.clock import seconds
 
 TRUE = {"argv": ["true"]}
 EVIL = "https://evil.example"
@@ -161,7 +162,7 @@ async def graded_and_not_told(place: Place) -> bool:
         await place.http.post(f"{place.url}/v1/grade", json=body, headers=place.alice, timeout=1.0)
     audited = place.directory / "audit"
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(seconds(15)):
             await until(lambda: '"grade"' in audited.read_text())
     except TimeoutError:
         return True
@@ -187,11 +188,11 @@ async def body_without_end(place: Place) -> bool:
 
 
 async def head_without_end(place: Place) -> bool:
-    """To keep a connection with half a head."""
+    """To keep a connection with half a head, where it is given a second."""
     reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
     try:
         writer.write(b"GET / HTTP/1.1\r\nX: ")
-        async with asyncio.timeout(2.5):
+        async with asyncio.timeout(seconds(8)):
             return bool(await reader.read(1))
     except TimeoutError:
         return True
@@ -228,7 +229,7 @@ async def connections_of_all(place: Place) -> bool:
                 lines[-1].sendall((first + UPGRADE + "\r\n").encode())
             await asyncio.sleep(0.05)
         other = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
-        async with httpx.AsyncClient(transport=other, timeout=5) as http:
+        async with httpx.AsyncClient(transport=other, timeout=seconds(15)) as http:
             return (await http.get(f"{place.url}/v1/health")).status_code != 200
     except httpx.TransportError:
         return True
@@ -324,7 +325,7 @@ async def callback_sent_on(_: Place) -> bool:
 
 async def whole_queue(place: Place) -> bool:
     """One tenant fills the queue: does another one still get in?"""
-    flood = [asyncio.ensure_future(place.run(place.mallory, {"argv": ["sleep", "0.4"]})) for _ in range(4)]
+    flood = [asyncio.ensure_future(place.run(place.mallory, {"argv": ["sleep", "1.5"]})) for _ in range(4)]
     await until(lambda: place.server._service.admission.depth == 3)
     refused = (await place.run(place.alice)).status_code != 200
     await asyncio.gather(*flood)
@@ -333,7 +334,7 @@ async def whole_queue(place: Place) -> bool:
 
 async def lost_in_a_stop(place: Place) -> bool:
     """To be accepted and not carried out."""
-    accepted = asyncio.ensure_future(place.run(place.alice, {"argv": ["sleep", "0.8"]}))
+    accepted = asyncio.ensure_future(place.run(place.alice, {"argv": ["sleep", "2"]}))
     await until(lambda: place.server._service.admission.running == 1)
     place.server.handle_exit(signal.SIGTERM, None)
     answer = await accepted

@@ -128,9 +128,18 @@ def own_groups() -> set[str]:
     return {path for path in control_groups() if any(mark in part for part in path.split("/"))}
 
 
-def assert_clean(before: Traces) -> None:
-    """Fail unless everything is as `before`; what the kernel takes down by itself gets a second."""
-    wait_until(lambda: not Traces.take().differences(before), seconds(1), f"left behind: {Traces.take().differences(before)}")
+def assert_clean(before: Traces, within: float = seconds(1)) -> None:
+    """Fail unless everything is as `before`; what the kernel takes down by itself gets a second, or what is said."""
+    left: list[str] = []
+
+    def gone() -> bool:
+        left[:] = Traces.take().differences(before)
+        return not left
+
+    try:
+        wait_until(gone, within)
+    except AssertionError:
+        raise AssertionError(f"left behind: {left}") from None
 
 
 def _names(place: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.clock import wait_until
+from tests.support.clock import seconds, wait_until
 
 
 class Served:
@@ -36,6 +37,21 @@ class Served:
     def lines(self) -> list[dict[str, Any]]:
         """Its log."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def metric(self, name: str) -> float:
+        """One of its figures. Without httpx: what is looked for may be over in the time that makes a client."""
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds(60))
+        try:
+            line.request("GET", "/metrics")
+            text = line.getresponse().read().decode()
+        finally:
+            line.close()
+        return float(next(row.split()[1] for row in text.splitlines() if row.startswith(f"{name} ")))
+
+    @property
+    def busy(self) -> int:
+        """How many runs are in flight."""
+        return int(self.metric("sandbox_pool_busy"))
 
     def descendants(self) -> set[int]:
         """Every process below it."""

@@ -54,7 +54,7 @@ def _limited(pid: int) -> str:
 
 def _niced(pid: int) -> str:
     nice = os.getpriority(os.PRIO_PROCESS, pid)
-    return f"a process of the host is nice: {nice}" if nice == 19 else ""
+    return f"a process of the host is nice: {nice}" if nice == 19 != os.getpriority(os.PRIO_PROCESS, 0) else ""
 
 
 def _init_died(error: SandboxError) -> str:

@@ -113,7 +113,7 @@ def test_two_that_flood_each_other_end(box):
     started = time.monotonic()
     flood = "import sys\nwhile True: sys.stdout.write('x' * 65536)"
 
-    ended, transcript = hold(box, flood, flood, wall=3.0, output="16KiB")
+    ended, transcript = hold(box, flood, flood, wall=10.0, output="16KiB")
 
     assert ended.submission.outcome in (Outcome.OUTPUT, Outcome.WALL_TIME, Outcome.CANCELED)
     assert ended.judge.outcome is Outcome.OUTPUT
@@ -124,7 +124,7 @@ def test_two_that_flood_each_other_end(box):
 def test_a_writer_is_held_up_by_a_reader_that_does_not_read(box):
     """512 KiB into a judge that reads none of it: the submission waits, it is not swallowed."""
     ended, _ = hold(
-        box, "import sys; sys.stdout.write('x' * (512 << 10))", "import time; time.sleep(30)", wall=1.5, judge_wall=4.0
+        box, "import sys; sys.stdout.write('x' * (512 << 10))", "import time; time.sleep(60)", wall=1.5, judge_wall=8.0
     )
 
     assert ended.submission.outcome is Outcome.WALL_TIME

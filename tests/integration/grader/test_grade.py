@@ -17,7 +17,7 @@ from sandbox.grader.model import Case, Expectation, Group, JudgeProgram, Verdict
 from sandbox.model.errors import RequestError
 from tests.support.clock import seconds
 from tests.support.forms import ALL
-from tests.support.problems import c, judge, make, python, source
+from tests.support.problems import c, graded_with_room, judge, make, python, source
 
 pytestmark = pytest.mark.requires("cgroup")
 
@@ -211,7 +211,7 @@ def test_gradings_at_nine_tenths_of_the_limit_are_one_verdict(tmp_path):
     problem = make(tmp_path, limits={"time_s": 0.5})
     program = c(BUSY.replace("MILLISECONDS", "465"))
 
-    reports = [grade(problem, program) for _ in range(count)]
+    reports = [graded_with_room(problem, program) for _ in range(count)]
 
     assert [report.verdict for report in reports] == [Verdict.AC] * count
     timing = reports[-1].all_cases()[0].timing
@@ -222,7 +222,7 @@ def test_gradings_at_nine_tenths_of_the_limit_are_one_verdict(tmp_path):
 
 @pytest.mark.requires("gcc")
 def test_just_above_the_limit_is_measured_three_times_and_still_too_slow(tmp_path):
-    report = grade(make(tmp_path, limits={"time_s": 0.5}), c(BUSY.replace("MILLISECONDS", "525")))
+    report = graded_with_room(make(tmp_path, limits={"time_s": 0.5}), c(BUSY.replace("MILLISECONDS", "525")))
 
     case = report.all_cases()[0]
     assert report.verdict is Verdict.TLE
@@ -236,7 +236,7 @@ def test_a_time_limit_that_is_not_given_is_found_once(tmp_path):
     accepted = Expectation(permitted=frozenset({Verdict.AC}), use_for_time_limit="lower")
     problem = make(tmp_path, limits=limits, submissions=(("accepted/a.c", c(BUSY.replace("MILLISECONDS", "300")), accepted),))
 
-    slow = grade(problem, c(BUSY.replace("MILLISECONDS", "2000")))
+    slow = graded_with_room(problem, c(BUSY.replace("MILLISECONDS", "2000")))
     started = time.monotonic()
     quick = grade(problem, c(BUSY.replace("MILLISECONDS", "100")))
 

@@ -101,7 +101,7 @@ BAD_VALIDATORS = {
 @pytest.mark.parametrize("name", BAD_VALIDATORS)
 def test_a_validator_that_fails_is_a_judge_error_with_its_reason(tmp_path, name):
     text, said = BAD_VALIDATORS[name]
-    limits = {**SLOW_START, "validation_s": 2.0, "validation_memory_bytes": 256 << 20}
+    limits = {**SLOW_START, "validation_s": 1.0, "validation_memory_bytes": 256 << 20}
     started = time.monotonic()
 
     found, report = verdict(make(tmp_path, validator=judge(text), limits=limits), RIGHT)

@@ -14,7 +14,7 @@ import time
 import httpx
 import pytest
 
-from tests.support.clock import wait_until
+from tests.support.clock import seconds, wait_until
 from tests.support.served import served
 
 
@@ -44,11 +44,11 @@ def alice(server, place):
 
 @pytest.mark.claim("SEC-SV-01")
 def test_without_a_token_only_its_health_is_told(server):
-    assert httpx.get(f"{server.url}/v1/health").status_code == 200
+    assert httpx.get(f"{server.url}/v1/health", timeout=seconds(60)).status_code == 200
     for path in ("/v1/languages", "/metrics", "/v1/runs/x"):
-        answer = httpx.get(f"{server.url}{path}")
+        answer = httpx.get(f"{server.url}{path}", timeout=seconds(60))
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), path
-    assert httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}).status_code == 401
+    assert httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}, timeout=seconds(60)).status_code == 401
 
 
 @pytest.mark.claim("SEC-SV-03")
@@ -77,7 +77,7 @@ def test_runs_of_others_are_nobodys(alice, server, place):
     mallory = {"authorization": f"Bearer {_token(place / 'service.toml', 'mallory')}"}
     alice.post("/v1/run", json={"argv": ["true"]}, headers={"X-Request-Id": "hers"})
     assert alice.get("/v1/runs/hers").status_code == 200
-    with httpx.Client(base_url=server.url, headers=mallory) as client:
+    with httpx.Client(base_url=server.url, headers=mallory, timeout=seconds(60)) as client:
         assert client.get("/v1/runs/hers").status_code == client.delete("/v1/runs/hers").status_code == 404
 
 
@@ -133,14 +133,18 @@ def test_a_flood_of_headers_is_refused(server):
     flood = b"".join(b"X-%d: y\r\n" % number for number in range(20_000))
     answer = _raw(server, b"GET /v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + flood)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400")  # what is unread when the line ends may take the answer with it
-    assert httpx.get(f"{server.url}/v1/health").status_code == 200
+    assert httpx.get(f"{server.url}/v1/health", timeout=seconds(60)).status_code == 200
 
 
 @pytest.mark.claim("SEC-SV-04")
 def test_bodies_are_bounded_together(alice, server):
-    with socket.create_connection(("127.0.0.1", server.port)) as first:
-        first.sendall(_head(alice, "Content-Length: 99000") + b"x" * 98_000)
-        answer = _raw(server, _head(alice, "Content-Length: 99000") + b"x" * 98_000)
+    part = _head(alice, "Content-Length: 99000") + b"x" * 98_000
+    for _ in range(10):  # on a busy host the first is given up, as it is to be after 1.5 s, before the second is there
+        with socket.create_connection(("127.0.0.1", server.port)) as first:
+            first.sendall(part)
+            answer = _raw(server, part)
+        if not answer.startswith(b"HTTP/1.1 408"):
+            break
     assert answer.startswith(b"HTTP/1.1 503")
     assert b"Retry-After" in answer.title()
     assert alice.post("/v1/run", json={"argv": ["true"]}).status_code == 200
@@ -164,7 +168,9 @@ def test_a_socket_that_is_half_closed_harms_nobody(alice, server):
 @pytest.mark.claim("SEC-SV-01")
 def test_who_guesses_waits(server, alice):
     statuses = [
-        httpx.get(f"{server.url}/v1/languages", headers={"authorization": f"Bearer guess{number}"}).status_code
+        httpx.get(
+            f"{server.url}/v1/languages", headers={"authorization": f"Bearer guess{number}"}, timeout=seconds(60)
+        ).status_code
         for number in range(13)
     ]
     assert statuses[0] == 401
@@ -183,9 +189,14 @@ def test_without_tokens_only_loopback_is_served(tmp_path):
 def test_without_tokens_a_name_that_leads_here_is_not_enough(tmp_path, run_options):
     with served(tmp_path, **run_options) as server:
         for headers in ({"host": "evil.example"}, {"origin": "http://evil.example"}, {"origin": "null"}):
-            answer = httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}, headers=headers)
+            answer = httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}, headers=headers, timeout=seconds(60))
             assert answer.status_code == 403, headers
-        assert httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}, headers={"origin": server.url}).status_code == 200
+        assert (
+            httpx.post(
+                f"{server.url}/v1/run", json={"argv": ["true"]}, headers={"origin": server.url}, timeout=seconds(60)
+            ).status_code
+            == 200
+        )
 
 
 @pytest.mark.claim("SEC-SV-04")
@@ -197,11 +208,11 @@ def test_connections_are_bounded_and_other_peers_are_served(tmp_path, run_option
                 with contextlib.suppress(OSError):
                     line.sendall(b"GET /v1/runs/ws HTTP/1.1\r\nUpgrade")
             other = httpx.HTTPTransport(local_address="127.0.0.2")
-            with httpx.Client(base_url=server.url, transport=other) as client:
+            with httpx.Client(base_url=server.url, transport=other, timeout=seconds(60)) as client:
                 assert client.post("/v1/run", json={"argv": ["echo", "x"]}).json()["run"]["stdout"] == "x\n"
             sockets = sum("socket:" in target for target in _descriptors(server.process.pid))
             assert sockets < 60 + 40, sockets
-        wait_until(lambda: httpx.get(f"{server.url}/v1/health").status_code == 200, within=10)
+        wait_until(lambda: httpx.get(f"{server.url}/v1/health", timeout=seconds(60)).status_code == 200, within=10)
 
 
 def _descriptors(pid: int) -> list[str]:
@@ -226,7 +237,7 @@ def test_a_client_that_takes_nothing_loses_its_connection(tmp_path, run_options)
             line.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             wait_until(lambda: _connected(server.port, mine), within=5)
             wait_until(lambda: not _connected(server.port, mine), within=20)
-        assert httpx.get(f"{server.url}/v1/health").status_code == 200
+        assert httpx.get(f"{server.url}/v1/health", timeout=seconds(60)).status_code == 200
 
 
 def _connected(port: int, peer: int) -> bool:

@@ -14,18 +14,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.clock import wait_until
+from tests.support.clock import seconds, wait_until
 from tests.support.served import children, served
 
 
-def _post(url: str, seconds: float) -> tuple[int, dict]:
-    answer = httpx.post(f"{url}/v1/run", json={"argv": ["sleep", str(seconds)]}, timeout=60)
+def _post(url: str, nap: float) -> tuple[int, dict]:
+    answer = httpx.post(f"{url}/v1/run", json={"argv": ["sleep", str(nap)]}, timeout=60)
     return answer.status_code, answer.json()
-
-
-def _metric(url: str, name: str) -> float:
-    text = httpx.get(f"{url}/metrics").text
-    return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
 
 
 @pytest.mark.claim("SEC-SV-08")
@@ -51,16 +46,16 @@ def _commands(server) -> list[str]:
 @pytest.mark.claim("SEC-SV-08")
 def test_sigterm_answers_all_that_was_accepted_and_refuses_the_rest(tmp_path, run_options):
     with served(tmp_path, max_concurrency=2, **run_options) as server, concurrent.futures.ThreadPoolExecutor(8) as pool:
-        accepted = [pool.submit(_post, server.url, 1) for _ in range(6)]
-        wait_until(lambda: _metric(server.url, "sandbox_queue_depth") == 4, within=20)
+        accepted = [pool.submit(_post, server.url, 3) for _ in range(6)]  # all are there before the first one ends
+        wait_until(lambda: server.metric("sandbox_queue_depth") == 4, within=20)
         server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: httpx.get(f"{server.url}/v1/ready").status_code == 503, within=5)
-        refused = httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]})
+        wait_until(lambda: httpx.get(f"{server.url}/v1/ready", timeout=seconds(60)).status_code == 503, within=5)
+        refused = httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}, timeout=seconds(60))
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == "draining"
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.headers["x-queue-depth"].isdigit()
-        assert httpx.get(f"{server.url}/v1/health").status_code == 200
+        assert httpx.get(f"{server.url}/v1/health", timeout=seconds(60)).status_code == 200
         answers = [item.result() for item in accepted]
         assert [(status, answer["run"]["exit"]) for status, answer in answers] == [(200, {"code": 0})] * 6
         assert server.process.wait(30) == 0
@@ -69,7 +64,7 @@ def test_sigterm_answers_all_that_was_accepted_and_refuses_the_rest(tmp_path, ru
 def test_a_stop_waits_no_longer_than_it_was_told(tmp_path, run_options):
     with served(tmp_path, drain_seconds=1, **run_options) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
         going = pool.submit(_post, server.url, 25)
-        wait_until(lambda: _metric(server.url, "sandbox_pool_busy") == 1, within=20)
+        wait_until(lambda: server.busy == 1, within=20)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
         status, answer = going.result()
@@ -82,7 +77,7 @@ def test_sigkill_leaves_nothing_running_and_the_next_start_is_clean(tmp_path, ru
     with served(tmp_path, **run_options) as server, concurrent.futures.ThreadPoolExecutor(3) as pool:
         for _ in range(3):
             pool.submit(_post, server.url, 25)
-        wait_until(lambda: _metric(server.url, "sandbox_pool_busy") == 3, within=20)
+        wait_until(lambda: server.busy == 3, within=20)
         below = server.descendants()
         assert len(below) >= 4, below  # a launcher, and sandboxes in it
         server.process.kill()
@@ -104,9 +99,9 @@ def _lives(process: int) -> bool:
 def test_a_second_signal_ends_at_once(tmp_path, run_options):
     with served(tmp_path, **run_options) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
         pool.submit(_post, server.url, 25)
-        wait_until(lambda: _metric(server.url, "sandbox_pool_busy") == 1, within=20)
+        wait_until(lambda: server.busy == 1, within=20)
         os.kill(server.process.pid, signal.SIGINT)
-        wait_until(lambda: httpx.get(f"{server.url}/v1/ready").status_code == 503, within=5)
+        wait_until(lambda: httpx.get(f"{server.url}/v1/ready", timeout=seconds(60)).status_code == 503, within=5)
         os.kill(server.process.pid, signal.SIGINT)
         server.process.wait(10)
 
@@ -125,12 +120,12 @@ def test_a_compiler_can_be_canceled_and_a_launcher_that_dies_costs_its_runs_alon
         headers = {"X-Request-Id": "slow"}
         compiling = pool.submit(httpx.post, f"{server.url}/v1/run", json=body, headers=headers, timeout=60)
         wait_until(lambda: len(server.descendants()) > began, within=20)
-        assert httpx.delete(f"{server.url}/v1/runs/slow").status_code == 202
+        assert httpx.delete(f"{server.url}/v1/runs/slow", timeout=seconds(60)).status_code == 202
         answer = compiling.result()
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "canceled")
 
         running = pool.submit(_post, server.url, 20)
-        wait_until(lambda: _metric(server.url, "sandbox_pool_busy") == 1, within=20)
+        wait_until(lambda: server.busy == 1, within=20)
         for launcher in children(server.process.pid):
             os.kill(launcher, signal.SIGKILL)
         status, lost = running.result()
@@ -143,12 +138,14 @@ def test_the_audit_file_tells_who_ran_what_and_not_what_it_was(tmp_path, run_opt
     file = tmp_path / "audit.jsonl"
     with served(tmp_path, audit_file=str(file), **run_options) as server:
         secret = {"argv": ["cat"], "stdin": "the-secret-of-the-payload"}
-        identifier = httpx.post(f"{server.url}/v1/run", json=secret).headers["x-request-id"]
-        httpx.post(f"{server.url}/v1/grade", json={"language": "py", "code": "print(1)", "cases": [{"answer": "1"}]})
+        identifier = httpx.post(f"{server.url}/v1/run", json=secret, timeout=seconds(60)).headers["x-request-id"]
+        httpx.post(
+            f"{server.url}/v1/grade", json={"language": "py", "code": "print(1)", "cases": [{"answer": "1"}]}, timeout=seconds(60)
+        )
         os.rename(file, tmp_path / "old.jsonl")
         server.process.send_signal(signal.SIGHUP)
         wait_until(file.exists, within=5)
-        httpx.post(f"{server.url}/v1/run", json={"argv": ["no-such-program"]})
+        httpx.post(f"{server.url}/v1/run", json={"argv": ["no-such-program"]}, timeout=seconds(60))
     old = [json.loads(line) for line in (tmp_path / "old.jsonl").read_text().splitlines()]
     assert [(line["event"], line["outcome"]) for line in old] == [("run", "exited"), ("grade", "AC")]
     assert (old[0]["request_id"], old[0]["tenant"], old[0]["peer"]) == (identifier, "anybody", "127.0.0.1")
@@ -168,10 +165,13 @@ def test_pages_of_allowed_origins_may_call(tmp_path, run_options):
     origin = "https://judge.example"
     with served(tmp_path, cors_origins=[origin], **run_options) as server:
         asked = {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
-        assert httpx.options(f"{server.url}/v1/run", headers=asked).headers["access-control-allow-origin"] == origin
-        answer = httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}, headers={"origin": origin})
+        assert (
+            httpx.options(f"{server.url}/v1/run", headers=asked, timeout=seconds(60)).headers["access-control-allow-origin"]
+            == origin
+        )
+        answer = httpx.post(f"{server.url}/v1/run", json={"argv": ["true"]}, headers={"origin": origin}, timeout=seconds(60))
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
-        other = httpx.options(f"{server.url}/v1/run", headers={**asked, "origin": "https://evil.example"})
+        other = httpx.options(f"{server.url}/v1/run", headers={**asked, "origin": "https://evil.example"}, timeout=seconds(60))
         assert "access-control-allow-origin" not in other.headers
 
 

@@ -145,15 +145,7 @@ def test_a_run_that_is_closed_is_gone_and_has_no_result(box, server):
     run.close()
     with pytest.raises(RequestError, match="closed"):
         run.wait()
-    wait_until(lambda: _running(server) == 0, 30)
-
-
-def _running(server):
-    """Sandboxes of the service that run, as its figures have it."""
-    import httpx
-
-    body = httpx.get(f"{server.url}/metrics").text
-    return float(next(line for line in body.splitlines() if line.startswith("sandbox_pool_busy ")).split()[1])
+    wait_until(lambda: server.busy == 0, 30)
 
 
 def test_a_map_over_the_wire(box, server):
@@ -163,9 +155,9 @@ def test_a_map_over_the_wire(box, server):
     assert isinstance(items[6].error, CommandNotFound)
     slow = box.map([["true"], ["sleep", "30"]], concurrency=2)
     next(slow)
-    wait_until(lambda: _running(server) == 1, 30)
+    wait_until(lambda: server.busy == 1, 30)
     slow.close()
-    wait_until(lambda: _running(server) == 0, 30)
+    wait_until(lambda: server.busy == 0, 30)
 
 
 def test_the_asynchronous_twin(server):
@@ -200,11 +192,11 @@ def test_the_asynchronous_twin(server):
 def test_a_canceled_task_ends_its_run(server):
     async def work(box):
         task = asyncio.ensure_future(box.run(["sleep", "30"]))
-        await asyncio.to_thread(wait_until, lambda: _running(server) == 1, 30)
+        await asyncio.to_thread(wait_until, lambda: server.busy == 1, 30)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        await asyncio.to_thread(wait_until, lambda: _running(server) == 0, 30)
+        await asyncio.to_thread(wait_until, lambda: server.busy == 0, 30)
 
     asynchronously(server, work)
 
@@ -225,7 +217,7 @@ def test_a_busy_service_is_asked_again_over_either_way(tmp_path, run_options):
         for call in (box.start, box.run):
             with pytest.raises(CapacityError):
                 call(["true"], queue_timeout=0)
-        box._sleep = lambda seconds: (waits.append(seconds), first.close(), wait_until(lambda: _running(server) == 0, 30))
+        box._sleep = lambda seconds: (waits.append(seconds), first.close(), wait_until(lambda: server.busy == 0, 30))
         assert box.start(["echo", "late"]).wait().stdout == b"late\n"
         assert len(waits) == 1
 

@@ -57,7 +57,7 @@ def test_every_path_that_clients_use(base, path):
     answer = execute(base, {"language": "py", "version": "3.x", "files": [{"name": "", "content": HI}]}, path)
     assert answer.json()["run"]["code"] == 0
     other = path.replace("execute", "runtimes")
-    runtimes = httpx.get(base + other).json()
+    runtimes = httpx.get(base + other, timeout=seconds(60)).json()
     assert {"python", "c++"} <= {item["language"] for item in runtimes}
     assert all(item["version"].count(".") == 2 for item in runtimes)
 
@@ -141,7 +141,7 @@ def test_output_that_is_no_text(base):
 )
 def test_bodies_that_are_no_json(base, content, kind, status):
     headers = {} if kind is None else {"Content-Type": kind}
-    answer = httpx.post(f"{base}/api/v2/execute", content=content, headers=headers)
+    answer = httpx.post(f"{base}/api/v2/execute", content=content, headers=headers, timeout=seconds(60))
     assert answer.status_code == status
     assert isinstance(answer.json()["message"], str)
 
@@ -160,13 +160,13 @@ def test_the_words_for_mistakes(base):
 
 
 def test_unknown_paths_and_packages(base):
-    assert httpx.get(f"{base}/api/v2/nothing").json() == {"message": "Not Found"}
-    packages = httpx.get(f"{base}/api/v2/packages").json()
+    assert httpx.get(f"{base}/api/v2/nothing", timeout=seconds(60)).json() == {"message": "Not Found"}
+    packages = httpx.get(f"{base}/api/v2/packages", timeout=seconds(60)).json()
     assert all(set(item) == {"language", "language_version", "installed"} for item in packages)
     missing = execute(base, {"language": "cobol", "version": "1.0.0"}, "/api/v2/packages")
     assert (missing.status_code, missing.json()) == (404, {"message": "Requested package cobol-1.0.0 does not exist"})
     assert execute(base, PYTHON, "/api/v2/packages").status_code == 400
-    assert httpx.request("DELETE", f"{base}/api/v2/packages", json=PYTHON).status_code == 403
+    assert httpx.request("DELETE", f"{base}/api/v2/packages", json=PYTHON, timeout=seconds(60)).status_code == 403
 
 
 def talk(base: str, *messages: Any, until: str = "") -> tuple[list[dict[str, Any]], int]:

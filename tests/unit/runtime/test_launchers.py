@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,6 +131,68 @@ def test_a_number_is_given_to_one_at_a_time():
     assert numbers == [0, 1, 0]
     gate.set()
     wait_until(lambda: len(pool.living()) == 2, 5)
+
+
+def test_a_close_waits_for_one_that_is_being_started():
+    gate, asked = threading.Event(), threading.Event()
+    made_late: list[Any] = []
+
+    def start(number: int) -> Any:
+        asked.set()
+        assert gate.wait(5)
+        made_late.append(Fake(number))
+        return made_late[-1]
+
+    def take() -> None:
+        with pytest.raises(RequestError, match="closed meanwhile"):
+            pool.take()
+
+    def close() -> None:
+        pool.close()
+        assert made_late[0].closed
+
+    pool = Launchers(start, 1)
+    with ThreadPoolExecutor(2) as threads:
+        taking = threads.submit(take)
+        assert asked.wait(5)
+        ended = threads.submit(close)
+        wait_until(lambda: pool._closed, 5)
+        assert not ended.done()
+        gate.set()
+        taking.result(5)
+        ended.result(5)
+    with pytest.raises(RequestError, match="closed"):
+        pool.take()
+
+
+def test_a_close_waits_for_one_that_another_thread_is_ending(monkeypatch: pytest.MonkeyPatch):
+    gate = threading.Event()
+    pool, _ = made(1)
+    one: Any = pool.take()
+    monkeypatch.setattr(one, "close", lambda timeout=0: gate.wait(5) and Fake.close(one), raising=False)
+    with ThreadPoolExecutor(2) as threads:
+        dropping = threads.submit(pool.drop, one)
+        wait_until(lambda: not pool.living(), 5)
+        ended = threads.submit(lambda: (pool.close(), one.closed)[1])
+        wait_until(lambda: pool._closed, 5)
+        assert not ended.done()
+        gate.set()
+        assert ended.result(5)
+        dropping.result(5)
+
+
+def test_a_close_waits_no_longer_than_that(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(launchers, "_OTHERS_SECONDS", 0.05)
+    gate = threading.Event()
+    pool = Launchers(lambda number: gate.wait(5) and Fake(number), 1)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as threads:
+        taking = threads.submit(pool.take)
+        wait_until(lambda: pool._taken, 5)
+        pool.close()
+        assert not taking.done()
+        gate.set()
+        with pytest.raises(RequestError, match="closed meanwhile"):
+            taking.result(5)
 
 
 def test_a_handle_that_is_collected_in_the_middle_stops_nobody():
