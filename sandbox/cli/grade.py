@@ -115,7 +115,11 @@ def _source(path: str, language: str | None, entry_point: str) -> Source | str:
         return path
     from sandbox.grader import languages, sources
 
-    return sources.read(path, language=languages.get(language).id if language else "", entry_point=entry_point)
+    known = languages.get(language).id if language else ""
+    try:
+        return sources.read(path, language=known, entry_point=entry_point)
+    except RequestError:
+        return path  # `grade` says why it cannot be read, as a compile error
 
 
 def _print(reports: Sequence[Report]) -> None:

@@ -76,8 +76,10 @@ def make(
     version, stamp = version_of(language, allow_degraded=allow_degraded)
     key = store.key_of(_FORMAT, dict(source.files), entry.files, entry.main, language.fingerprint, version, stamp)
     found = here.get(key)
+    noted = store.key_of("said", key)  # the warnings, beside the program
     if found is not None:
-        return Made(found, version, cached=True)
+        said = here.get(noted)
+        return Made(found, version, said.read("said").decode() if said else "", cached=True)
     kept = {name: (data, 0o444) for name, data in source.files.items()} if language.keep_sources else {}
     if language.compile is None:
         return Made(here.put(key, kept), version)
@@ -92,6 +94,8 @@ def make(
         kept |= {name: (item.data, item.mode) for name, item in run.files.items()}
         if not run.files:
             return BuildFailure(_nothing_made(run, language), output, run, language=language.id)
+    if output:
+        here.put(noted, {"said": (output.encode("utf-8", "replace"), 0o444)})
     return Made(here.put(key, kept), version, output, run)
 
 

@@ -140,6 +140,16 @@ def test_the_store_knows_sources_includes_and_main(cache):
     assert cache in one.entry.files.parents
 
 
+@pytest.mark.requires("language c")
+def test_warnings_are_told_of_a_program_from_the_store_too():
+    text = '#warning "mind the gap"\nint main(void) { return 0; }\n'
+    one, again = build("a.c", text), build("a.c", text)
+
+    assert (one.cached, again.cached) == (False, True)
+    assert "mind the gap" in one.output
+    assert again.output == one.output
+
+
 def test_an_include_wins_over_a_file_of_the_submission():
     files = {"main.py": b"import grader", "grader.py": b"print('mine')"}
 

@@ -62,6 +62,15 @@ def test_language_and_entry_point_of_a_submission(faked, tmp_path):
     assert [(source.language, source.entry_point) for source in found] == [("", "a.py"), ("pypy3", "a")]
 
 
+def test_a_folder_that_cannot_be_read_is_left_to_the_grading_that_says_why(faked, tmp_path):
+    answers, asked = faked
+    answers.append(report())
+    (tmp_path / "trap").mkdir()
+    (tmp_path / "trap" / "a.py").symlink_to("/etc/passwd")
+    main.call(["grade", "p", "trap", "--language", "python3"])
+    assert asked[1]["submission"] == "trap"
+
+
 @pytest.mark.parametrize("option", [["--entry-point", "a"], ["--language", "c"]])
 def test_what_the_package_says_of_its_own_submissions_is_not_overridden(faked, capfd, monkeypatch, tmp_path, option):
     own = (("a", SOURCE, Expectation()),)
