@@ -148,10 +148,13 @@ class Conversation:
         self._judge_error: BaseException | None = None
         self._judge_ended = 0
         self._silence: threading.Timer | None = None
+        self._wall_s = 0.0
+        self._heard = False
         self._broken_pipe = self._stopped = False
 
     def hold(self, start_submission: Starter, start_judge: Starter, wall_s: float) -> Interaction:
         """Let both talk until both have ended. `wall_s` is the submission's wall limit. Raises SandboxError."""
+        self._wall_s = wall_s
         with contextlib.ExitStack() as stack:
             stack.callback(self._to_judge.close)
             stack.callback(self._to_submission.close)
@@ -164,7 +167,6 @@ class Conversation:
             )
             self._submission = submission
             stack.enter_context(self._cancel.watching(submission))
-            self._to_judge.deadline = time.monotonic() + wall_s + _GRACE_S
             thread = threading.Thread(target=self._wait_for_judge, args=(judge,), name="sandbox judge", daemon=True)
             thread.start()
             stack.callback(thread.join)  # before the runs are closed and the channels go
@@ -229,6 +231,9 @@ class Conversation:
 
     def _from_submission(self, data: bytes) -> None:
         self._transcript.add(SUBMISSION, data)
+        if not self._heard:  # it runs by now, so that its limit ends it before; how long its launch took is not known
+            self._heard = True
+            self._to_judge.deadline = time.monotonic() + self._wall_s + _GRACE_S
         if not self._to_judge.put(data) and self._judge_ended and not self._stopped:
             self._broken_pipe = True
             self._end_submission()

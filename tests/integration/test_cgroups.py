@@ -15,6 +15,7 @@ import pytest
 from sandbox.launcher.runs import read_cpu_ns
 from sandbox.model.errors import CgroupError
 from sandbox.resources.cgroups import Base, CgroupLimits, find_base
+from tests.support import resting
 from tests.support.clock import seconds, wait_until
 from tests.support.leaks import descriptors
 from tests.support.playing import Launcher
@@ -184,6 +185,7 @@ def test_a_cpu_set_holds_or_is_refused(launcher: Launcher, base: Base):
 
 
 def test_a_limit_that_cannot_hold_leaves_nothing(launcher: Launcher, base: Base):
+    resting.settle()
     before = descriptors()
     with pytest.raises(CgroupError):
         launcher.group.lease(CgroupLimits(memory_bytes=64 * MIB, pids=4, cpus=(4095,)))
@@ -246,6 +248,7 @@ def test_close_of_the_group_ends_the_launcher_too_on_v2(base: Base):
 
 
 def test_many_threads_lease_at_once(launcher: Launcher):
+    resting.settle()
     before = descriptors()
 
     def one(number: int) -> int:

@@ -168,7 +168,7 @@ def test_cancel_from_another_thread(options: dict[str, Any]) -> None:
             thread.join()
         assert result.outcome is Outcome.CANCELED
         assert result.stdout == b"here\n"
-        assert ended - times[0] < seconds(1)
+        assert ended - times[0] < seconds(10)  # it would sleep for a minute
         assert box.run([INSIDE, "exit", "0"]).ok
 
 
@@ -188,7 +188,7 @@ def test_a_canceled_task_kills_its_run(options: dict[str, Any]) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             warm = 2  # the keeper and the launcher stay
-            await asyncio.to_thread(wait_until, lambda: len(alive(before)) <= warm, seconds(1), "the run's processes are gone")
+            await asyncio.to_thread(wait_until, lambda: len(alive(before)) <= warm, seconds(10), "the run's processes are gone")
             assert (await box.run([INSIDE, "exit", "0"])).ok
             assert box.stats()["busy"] == 0
 

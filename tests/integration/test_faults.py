@@ -329,7 +329,7 @@ print(json.dumps(str(result.outcome)))
         assert process.stdout.readline() == "here\n"
         os.kill(process.pid, signal.SIGSTOP)
         inside = leaks.descendants(process.pid)
-        wait_until(lambda: len(leaks.alive(inside)) <= 2, seconds(3), "the launcher ends the run by itself")
+        wait_until(lambda: len(leaks.alive(inside)) <= 2, seconds(10), "the launcher ends the run by itself")
         os.kill(process.pid, signal.SIGCONT)
         assert json.loads(callers.finish(process, seconds(30)).splitlines()[-1]) == "wall_time"
     finally:

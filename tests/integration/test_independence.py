@@ -19,7 +19,7 @@ import pytest
 
 import sandbox
 from sandbox import AsyncSandbox, LauncherDied, Mount, Outcome, Profile, RequestError, ResourceError, Sandbox
-from tests.support import callers
+from tests.support import callers, resting
 from tests.support.clock import limit, seconds, wait_until
 from tests.support.leaks import alive, control_groups, descendants
 from tests.support.programs import INSIDE
@@ -230,6 +230,7 @@ def test_canceled_tasks_leave_nothing(bare: Sandbox) -> None:
     """Canceled while it starts, runs or is concluded; the loop may be at its end already."""
     twin = AsyncSandbox.__new__(AsyncSandbox)
     twin._sandbox = bare
+    resting.settle()
     fds, groups = len(os.listdir("/proc/self/fd")), own_groups()
     for turn in range(30):
         try:

@@ -23,7 +23,7 @@ _FLAGS = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-backgr
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Chromium without a window."""
-    expect.set_options(timeout=seconds(15) * 1000)
+    expect.set_options(timeout=seconds(45) * 1000)
     flags = [*_FLAGS, "--no-sandbox"] if os.getuid() == 0 else list(_FLAGS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
@@ -102,7 +102,7 @@ class Visit:
 def visited(browser: Browser, url: str, *expected: str, **options: Any) -> Iterator[Visit]:
     """A visit that must leave nothing wrong behind, but what is expected."""
     visit = Visit(browser, url, **options)
-    visit.context.set_default_timeout(seconds(15) * 1000)
+    visit.context.set_default_timeout(seconds(45) * 1000)
     try:
         yield visit
         left = [text for text in visit.wrong if not any(word in text for word in expected)]

@@ -11,6 +11,7 @@ import sandbox
 from sandbox.grader.cancel import Cancel
 from sandbox.grader.interactive import Conversation, Transcript
 from sandbox.model.result import Exited, Outcome
+from tests.support import resting
 from tests.support.clock import seconds, wait_until
 
 ACCEPTING = "import sys; line = sys.stdin.readline(); print('go', flush=True); sys.exit(42 if line else 43)"
@@ -157,9 +158,9 @@ def test_a_cancel_ends_both(box):
 def test_nothing_is_left_open(run_options):
     with sandbox.Sandbox("default", parked=0, **run_options) as box:  # those that are parked have descriptors
         hold(box, "print('x', flush=True); input()", ACCEPTING)
+        resting.settle()
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(5):
             hold(box, "print('x', flush=True); input()", ACCEPTING)
 
-        # launchers that earlier tests keep may still give theirs back, or park
         wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, seconds(5), "no descriptor is left open")

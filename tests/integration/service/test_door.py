@@ -233,9 +233,9 @@ def test_a_client_that_takes_nothing_loses_its_connection(tmp_path, run_options)
             line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             line.connect(("127.0.0.1", server.port))
             mine = line.getsockname()[1]
+            wait_until(lambda: _connected(server.port, mine), within=5)
             head = "POST /v1/run HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\n"
             line.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            wait_until(lambda: _connected(server.port, mine), within=5)
             wait_until(lambda: not _connected(server.port, mine), within=20)
         assert httpx.get(f"{server.url}/v1/health", timeout=seconds(60)).status_code == 200
 

@@ -220,7 +220,7 @@ def test_deleting_and_listing(client):
     assert base64.b64decode(client.delete(f"/submissions/{token}").json()["stdout"]) == b"5\n"
     assert client.get(f"/submissions/{token}").status_code == 404
     assert client.delete(f"/submissions/{token}").status_code == 404
-    slow = post(client, "", source_code="import time; time.sleep(2)").json()["token"]
+    slow = post(client, "", source_code="import time; time.sleep(4)").json()["token"]
     refused = client.delete(f"/submissions/{slow}")
     assert refused.status_code == 400
     assert refused.json()["error"].startswith("submission cannot be deleted because its status is ")

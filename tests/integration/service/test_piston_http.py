@@ -104,8 +104,15 @@ def test_memory_is_limited(base):
 
 
 def test_output_is_merged_in_order(base):
+    """Each word is read before the next one is written."""
     code = (
-        "import os\nfor n in range(3):\n    os.write(1, b'o'); import time; time.sleep(.05); os.write(2, b'e'); time.sleep(.05)"
+        "import array, fcntl, os, termios, time\n"
+        "for word in 'oeoeoe':\n"
+        "    fd, unread = (1 if word == 'o' else 2), array.array('i', [1])\n"
+        "    os.write(fd, word.encode())\n"
+        "    while unread[0]:\n"
+        "        time.sleep(.01)\n"
+        "        fcntl.ioctl(fd, termios.FIONREAD, unread)\n"
     )
     assert run(base, code)["output"] == "oeoeoe"
 

@@ -194,3 +194,22 @@ def test_the_end_of_a_judge_is_known_before_the_submission_hears_of_it(goes_on):
 
     assert ended.judge_first is not goes_on
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
+def test_a_submission_that_is_long_in_starting_is_heard():
+    """How long its words may wait for the judge is counted from the first one."""
+    conversation = Conversation(lambda _: False, Transcript(), Cancel())
+    left = []
+
+    def says(on_stdout):
+        left.append(conversation._to_judge.deadline - time.monotonic())
+        on_stdout(b"x")
+        left.append(conversation._to_judge.deadline - time.monotonic())
+
+    conversation.hold(
+        lambda *, stdin, on_stdout, on_end: Side(lambda: says(on_stdout)),
+        lambda *, stdin, on_stdout, on_end: Side(lambda: None),
+        5.0,
+    )
+    assert left[0] > 3600
+    assert 0 < left[1] <= 6
