@@ -16,7 +16,7 @@ from sandbox.policy import load  # noqa: F401 - Profile.load needs it: it comes 
 from sandbox.policy.profile import Profile
 
 _PLACE = "/opt/sandbox-grader"
-_PRELOAD = ("inside.function_judge", "bisect", "collections", "copy", "datetime", "functools", "hashlib", "heapq", "itertools",
+_PRELOAD = ("inside.function_judge", "bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools",
             "json", "math", "operator", "random", "re", "string", "typing")  # fmt: skip
 
 
