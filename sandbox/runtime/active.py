@@ -354,9 +354,12 @@ def _usage(ended: Ended, counters: Counters | None, output_bytes: int) -> Usage:
             pids_peak=ended.peak_pids,
             output_bytes=output_bytes,
         )
+    # The kernel does not split the group's time as it splits that of a process (by ticks with version 1): only sums can be compared.
+    used = max(0, counters.cpu_user_ns + counters.cpu_system_ns - ended.init_user_ns - ended.init_system_ns)
+    user = min(used, max(0, counters.cpu_user_ns - ended.init_user_ns))
     return Usage(
-        cpu_user_ns=max(0, counters.cpu_user_ns - ended.init_user_ns),
-        cpu_system_ns=max(0, counters.cpu_system_ns - ended.init_system_ns),
+        cpu_user_ns=user,
+        cpu_system_ns=used - user,
         wall_ns=wall,
         memory_peak_bytes=counters.memory_peak_bytes,
         pids_peak=max(0, counters.pids_peak - 1),
