@@ -354,7 +354,7 @@ def _usage(ended: Ended, counters: Counters | None, output_bytes: int) -> Usage:
             pids_peak=ended.peak_pids,
             output_bytes=output_bytes,
         )
-    # The kernel does not split the group's time as it splits that of a process (by ticks with version 1): only sums can be compared.
+    # The kernel splits the group's time otherwise than that of a process (by ticks with version 1): only sums can be compared.
     used = max(0, counters.cpu_user_ns + counters.cpu_system_ns - ended.init_user_ns - ended.init_system_ns)
     user = min(used, max(0, counters.cpu_user_ns - ended.init_user_ns))
     return Usage(
