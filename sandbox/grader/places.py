@@ -106,7 +106,7 @@ def _made(root: int) -> tuple[str, int, os.stat_result]:
     for _ in range(_ATTEMPTS):
         name = os.urandom(8).hex()
         os.mkdir(name, 0o755, dir_fd=root)
-        lock = _locked(root, name)
+        lock = store.locked(root, name, fcntl.LOCK_EX)
         if lock is None:
             continue
         try:
@@ -125,25 +125,9 @@ def _root() -> Path:
     return store.default().root.with_name("places")
 
 
-def _locked(root: int, name: str) -> int | None:
-    """A descriptor of the directory with the lock of its maker; None when somebody has it, or it is gone."""
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(fd).st_ino == os.stat(name, dir_fd=root, follow_symlinks=False).st_ino:
-            return fd
-    except OSError:
-        pass
-    os.close(fd)
-    return None
-
-
 def _remove_abandoned(root: int) -> None:
     for name in os.listdir(root):
-        lock = _locked(root, name)
+        lock = store.locked(root, name, fcntl.LOCK_EX)
         if lock is not None:
             try:
                 remove(root, name)

@@ -82,7 +82,7 @@ class Store:
     def get(self, key: str) -> Entry | None:
         """The entry of `key`, verified and locked; None when there is none that is whole."""
         with opened(self.root) as root:
-            fd = _lock(root, key)
+            fd = locked(root, key, fcntl.LOCK_SH)
             if fd is None:
                 return None
             held = Held(fd)
@@ -240,14 +240,14 @@ def _feed(hasher: Any, value: object) -> None:
         raise TypeError(f"{type(value).__name__} has no place in a key")
 
 
-def _lock(root: int, key: str) -> int | None:
-    """The entry's directory, locked for use; None when it is not there or about to go."""
+def locked(root: int, key: str, how: int) -> int | None:
+    """A directory with a lock (LOCK_SH: for use; LOCK_EX: its maker's); None when it is not there, about to go, or taken."""
     try:
         fd = os.open(key, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
     except OSError:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
         there = os.stat(key, dir_fd=root, follow_symlinks=False)
         mine = os.fstat(fd)
         if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
