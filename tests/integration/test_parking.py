@@ -35,9 +35,10 @@ def box(probe_mounts: tuple[Mount, ...], degraded: bool) -> Iterator[Sandbox]:
 
 def warm(box: Sandbox, count: int = 1) -> None:
     """Until `count` sandboxes are parked."""
-    with ThreadPoolExecutor(count) as pool:
-        for _ in range(2):
-            list(pool.map(lambda _: box.run([INSIDE, "sleep", "0.1"]), range(count)))
+    for _ in range(2):
+        with contextlib.ExitStack() as all_at_once:
+            for _ in range(count):
+                all_at_once.enter_context(box.start([INSIDE, "sleep", "60"]))
     wait_until(lambda: box.stats()["parked"] >= count, seconds(10), f"{count} are parked: {box.stats()}")
 
 
