@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   sandbox evaluate samples.jsonl --tasks HumanEval.jsonl.gz
+  sandbox evaluate samples.jsonl --batch 128   # all of one origin: half the time of plain python3
   sandbox evaluate samples.jsonl -k 1 -k 10 --time-limit 3s --out results.jsonl
   sandbox evaluate samples.jsonl | jq '."pass@1"'
 """
@@ -29,7 +30,7 @@ Examples:
 @click.option("--restart", is_flag=True, help="Grade everything again, also what the results have already.")
 @click.option("-k", "ks", type=click.IntRange(1), multiple=True, default=(1, 10, 100), show_default=True, help="k of pass@k.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 1024), help="Sandboxes at once; as many as there are cores by default.")
-@click.option("--batch", type=click.IntRange(1, 1024), default=1, show_default=True, help="Samples that share a sandbox.")
+@click.option("--batch", type=click.IntRange(1, 1024), default=1, show_default=True, help="Samples that share a sandbox: faster.")
 @click.option("--time-limit", metavar="TIME", default="10s", show_default=True, help="CPU time of a sample.")
 @click.option("--memory", metavar="SIZE", default="512MiB", show_default=True, help="Memory of a sample.")
 @click.option("-p", "--profile", default="python-warm", show_default=True, metavar="NAME", help="What completions run under.")

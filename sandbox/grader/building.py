@@ -30,7 +30,6 @@ _MAX_STACK = 1 << 30
 _SCRATCH = 512 << 20
 _COLLECT = 64 << 20  # the feedback of a validator is read into this process
 _MAX_CASE_FILES = 64 << 20
-_AHEAD = 8  # sandboxes that are parked for each core while a submission is being compiled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +57,7 @@ class Setting:
         """
         profile, holds = self._with_files({}, writable=writable)
         with self._share(profile, None, cpus, holds) as box:
-            box.prepare(min(parked, _AHEAD))
+            box.prepare(parked)
             yield
 
     def _with_files(self, files: Mapping[str, Path], *, writable: bool) -> tuple[Profile, list[store.Entry]]:

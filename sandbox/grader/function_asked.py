@@ -31,15 +31,13 @@ class Asked(Request):
         items: those that were given to it so far, each with its number; nothing comes after `close`.
         tokens: of each of them.
         alone: a single sample with the limits of a run, which the sandbox itself watches.
-        pooled: its samples come from a pool.
     """
 
-    __slots__ = ("_lock", "_more", "_most", "_over", "_pool", "_said", "alone", "items", "pooled", "tokens")
+    __slots__ = ("_lock", "_more", "_most", "_over", "_pool", "_said", "alone", "items", "tokens")
 
     def __init__(self, items: Items, time_limit_s: float, pool: Pool | None = None, most: int = 0) -> None:
         self.items: Items = []
         self.tokens: list[str] = []
-        self.pooled = pool is not None
         self.alone = pool is None and len(items) == 1
         self._pool, self._most, self._said = pool, most, 0
         self._lock, self._over = threading.Lock(), False
@@ -53,6 +51,11 @@ class Asked(Request):
             super().__init__(_COMMAND, stdin=settings + self._given(items), limits=limits)
         else:
             super().__init__(_COMMAND, stdin=self._fed(settings), limits=limits, on_stdout=self._heard)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether its samples come from a pool."""
+        return self._pool is not None
 
     def _given(self, items: Items) -> bytes:
         """Note them; their parts of standard input."""

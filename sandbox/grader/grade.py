@@ -367,8 +367,8 @@ def _can_be_pinned(built: Built, keep: Keep) -> bool:
         keep.sandbox(built, cpus=(cpu,))
     except UnsupportedHostError:
         return False
-    except SandboxError:  # each case says it
-        return True
+    except SandboxError:
+        pass  # each case says it
     return True
 
 
